@@ -1,0 +1,1 @@
+"""The sizing core: request in, plan out. Imports no cloud library, network, clock or environment."""

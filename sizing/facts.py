@@ -1,0 +1,396 @@
+"""
+What the kit knows: models, GPUs, engines, hosts, AWS instance types and dated prices.
+
+The folder is the registry: one TOML file per model, GPU, engine and home host under ``data/``, one CSV row per AWS
+instance type and per price. Every fact carries its unit in its name and its source in its file. Nothing here decides
+anything; ``load_facts`` reads once and returns an immutable ``Facts``.
+
+Errors: ``UnknownFact`` names the nearest known thing and the file to add.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import tomllib
+from datetime import date
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sizing.errors import UnknownFact
+
+DATA = Path(__file__).parent / "data"
+
+Basis = Literal["measured", "documented", "calculated"]
+Precision = Literal["bf16", "fp16", "fp8", "int8", "awq", "gptq-int4", "gptq-int8", "nvfp4", "w4a16"]
+
+
+class Fact(BaseModel):
+    """A frozen record read from a data file; an unknown key in the file is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sourced(Fact):
+    """A number with its basis and source, for facts that differ in how well they are known."""
+
+    value: float
+    basis: Basis = "documented"
+    source: str
+
+
+class Context(Fact):
+    """Context lengths in tokens; ``yarn_*`` are absent where the model has no documented extension."""
+
+    native_tokens: int
+    stated: str = ""
+    extension: str = ""
+    yarn_tokens: int | None = None
+    yarn_factor: float | None = None
+    yarn_original_tokens: int | None = None
+    rope_theta: float | None = None
+
+
+class Params(Fact):
+    """Parameter counts. ``total`` = text + tower + other, without the MTP head; ``active_text`` per token."""
+
+    total: int
+    text: int
+    tower: int = 0
+    other: int = 0
+    mtp: int = 0
+    active_text: int
+    quantisable_linear: int
+    hub_published: int | None = None
+    tower_shape: str = ""
+    other_shape: str = ""
+
+
+class Shape(Fact):
+    """The text stack. ``layers`` = full-attention + linear-attention layers."""
+
+    layers: int
+    full_attention_layers: int
+    linear_attention_layers: int
+    hidden_size: int
+    intermediate_size: int | None = None
+    attention_heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    qkv_bias: bool
+    qk_norm: bool
+    attn_output_gate: bool
+    extra_kv_bytes_per_token: int = 0
+
+
+class Experts(Fact):
+    """Mixture of experts: every layer has ``count`` experts of ``intermediate_size``, ``per_token`` of them used."""
+
+    count: int
+    per_token: int
+    intermediate_size: int
+    shared_intermediate_size: int = 0
+
+
+class LinearAttention(Fact):
+    """Gated DeltaNet layers, whose state is fixed per running sequence."""
+
+    key_heads: int
+    key_head_dim: int
+    value_heads: int
+    value_head_dim: int
+    conv_kernel: int
+    state_bytes_per_sequence: int
+    ssm_state_bytes_per_element: int
+
+
+class EngineSupport(Fact):
+    """From which release an engine serves the model (and until which); parsers by that engine's names."""
+
+    supported: bool = True
+    first: str | None = None
+    last: str | None = None
+    stated: str = ""
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+
+
+class Stated(Fact):
+    stated: str = ""
+
+
+class Model(Fact):
+    """One architecture of the Qwen family; its hub ids share every number."""
+
+    key: str
+    family: str
+    generation: str
+    modality: str
+    hub_ids: tuple[str, ...]
+    model_type: str
+    architecture: str
+    licence: str
+    thinking: Literal["hybrid", "always", "never"]
+    thinking_stated: str
+    source: str
+    notes: str = ""
+    quantised: dict[str, Literal[Precision, "gguf"]] = Field(default_factory=dict)
+    context: Context
+    params: Params
+    shape: Shape
+    experts: Experts | None = None
+    linear_attention: LinearAttention | None = None
+    vllm: EngineSupport
+    sglang: EngineSupport
+    transformers: Stated
+
+    def repository(self, precision: str) -> str | None:
+        """Hub id whose checkpoint has *precision* as it lies on the hub; None if nobody official published one."""
+        if precision in ("bf16", "fp16"):
+            return self.hub_ids[0]
+        base = self.hub_ids[0]
+        published = [hub_id for hub_id, kind in self.quantised.items() if kind == precision]
+        return min(published, key=lambda hub_id: (not hub_id.startswith(base), hub_id), default=None)
+
+
+class Gpu(Fact):
+    """One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9)."""
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    architecture: str
+    compute_capability: float
+    spec_memory_gb: float
+    cuda_total_gib: Sourced
+    nvidia_smi_total_mib: Sourced | None = None
+    mem_bandwidth_gb_s: float
+    bf16_dense_tflops: float
+    fp16_acc16_dense_tflops: float | None = None
+    fp8_dense_tflops: float | None = None
+    int8_dense_tops: float | None = None
+    fp4_dense_tflops: float | None = None
+    fp8_hardware: bool
+    bf16_hardware: bool
+    tdp_w: int
+    interconnect: str
+    pcie_gb_s_one_direction: float
+    nvlink_gb_s_total: float
+    launch_msrp_usd: Decimal | None = None
+    min_driver_branch: int
+    kernel_module: str
+    source: str
+    confidence: str
+
+
+class EngineVersion(Fact):
+    """A release the kit can deploy: pinned image, CUDA it was built for, oldest NVIDIA driver branch that runs it."""
+
+    version: str
+    image: str
+    digest: str | None = None
+    cuda: str
+    min_driver_branch: int
+    source: str
+
+
+class Engine(Fact):
+    """An engine: what can be deployed, and which release is the kit's default."""
+
+    id: Literal["vllm", "sglang", "vllm-cpu"]
+    default_version: str
+    versions: tuple[EngineVersion, ...]
+
+    def version(self, version: str | None) -> EngineVersion:
+        """The deployable release *version*, or the default. Raises ``UnknownFact``."""
+        wanted = version or self.default_version
+        for known in self.versions:
+            if known.version == wanted:
+                return known
+        raise UnknownFact(
+            f"{self.id} {wanted} has no pinned image; known are {', '.join(v.version for v in self.versions)}. "
+            f"To add it, add a [[versions]] table to sizing/data/engines/{self.id}.toml."
+        )
+
+
+class InstanceType(Fact):
+    """One AWS GPU instance type; ``usd_per_hour`` is in the price table, not here."""
+
+    id: str
+    vcpu: int
+    memory_mib: int
+    gpu: str
+    gpu_count: int
+    gpu_partition: float
+    local_nvme_gb: float
+    network_gbps: float
+    zone_ids: tuple[str, ...]
+    regions: tuple[str, ...]
+    on_demand: bool
+    k8s_allocatable_memory_mib: int | None
+    quota_code: str
+    quota_vcpus: int | None
+    note: str
+
+
+class Price(Fact):
+    """A dated price of one thing in one region."""
+
+    item: str
+    region: str
+    usd_per_hour: Decimal
+    dated: date
+    source: str
+
+
+class HomeHost(Fact):
+    """A bare-metal host: what the bill of materials says, and what the engine gets."""
+
+    id: str
+    gpu: str
+    gpu_count: int
+    cpu: str
+    vcpu: int
+    memory_gib: int
+    nvme_gb: int
+    psu_w: int
+    power_limit_w_per_gpu: int
+    idle_w: int
+    load_w: int
+    hardware_usd: Decimal
+    hardware_usd_dated: date
+    depreciation_years: int
+    electricity_usd_per_kwh: Decimal
+    source: str
+
+
+def _nearest(asked: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(asked.lower(), [k.lower() for k in known], n=1, cutoff=0.3)
+    nearest = next((k for k in known if match and k.lower() == match[0]), None)
+    return f"; the nearest known is {nearest}" if nearest else ""
+
+
+def _spelling(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+class Facts(Fact):
+    """Every fact, immutable. Look-ups raise ``UnknownFact`` with the nearest name and the file to add."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    models: dict[str, Model]
+    gpus: dict[str, Gpu]
+    engines: dict[str, Engine]
+    instances: dict[str, InstanceType]
+    hosts: dict[str, HomeHost]
+    prices: tuple[Price, ...]
+    digest: str
+
+    @cached_property
+    def _model_names(self) -> dict[str, tuple[str, str | None]]:
+        names: dict[str, tuple[str, str | None]] = {}
+        for key, model in self.models.items():
+            names[key.lower()] = (key, None)
+            names.update({hub_id.lower(): (key, None) for hub_id in model.hub_ids})
+            names.update({hub_id.lower(): (key, kind) for hub_id, kind in model.quantised.items()})
+        return names
+
+    @cached_property
+    def _gpu_names(self) -> dict[str, str]:
+        return {_spelling(name): gpu.id for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)}
+
+    def model(self, name: str) -> tuple[Model, str | None]:
+        """The model called *name* (catalogue key or hub id, any case) and the precision its repository implies."""
+        found = self._model_names.get(name.strip().lower())
+        if not found:
+            near = _nearest(name, list(self._model_names))
+            raise UnknownFact(
+                f"{name!r} is not in the model catalogue{near}. To add it, write sizing/data/models/<name>.toml.",
+                kind="unknown-model",
+            )
+        return self.models[found[0]], found[1]
+
+    def gpu(self, name: str) -> Gpu:
+        """The GPU called *name*: its id or a usual spelling, any case."""
+        found = self._gpu_names.get(_spelling(name.strip()))
+        if not found:
+            near = _nearest(name, [gpu.id for gpu in self.gpus.values()])
+            raise UnknownFact(
+                f"{name!r} is not among the known GPUs{near}. To add it, write sizing/data/gpus/<name>.toml.",
+                kind="unknown-gpu",
+            )
+        return self.gpus[found]
+
+    def price(self, item: str, region: str) -> Price | None:
+        """The newest price of *item* in *region*; None when the tables have none."""
+        dated = [price for price in self.prices if price.item == item and price.region == region]
+        return max(dated, key=lambda price: price.dated, default=None)
+
+
+def _tables(folder: str) -> list[dict[str, object]]:
+    return [tomllib.loads(path.read_text()) for path in sorted((DATA / folder).glob("*.toml"))]
+
+
+def _instance(row: dict[str, str]) -> InstanceType:
+    return InstanceType(
+        id=row["instance_type"],
+        vcpu=int(row["vcpu"]),
+        memory_mib=int(row["memory_mib"]),
+        gpu=row["gpu"],
+        gpu_count=int(row["gpu_count"]),
+        gpu_partition=float(row["gpu_partition"]),
+        local_nvme_gb=float(row["local_nvme_gb"] or 0),
+        network_gbps=float(row["network_gbps"] or 0),
+        zone_ids=tuple(row["us_east_1_zone_ids"].split()),
+        regions=tuple(row["regions"].split()),
+        on_demand="on-demand" in row["usage_classes"],
+        k8s_allocatable_memory_mib=int(row["k8s_allocatable_memory_mib"])
+        if row["k8s_allocatable_memory_mib"]
+        else None,
+        quota_code=row["quota_code"],
+        quota_vcpus=int(row["quota_vcpus"]) if row["quota_vcpus"] else None,
+        note=row["note"],
+    )
+
+
+def _price(row: dict[str, str]) -> Price:
+    return Price(
+        item=row["item"],
+        region=row["region"],
+        usd_per_hour=Decimal(row["usd_per_hour"]),
+        dated=date.fromisoformat(row["dated"]),
+        source=row["source"],
+    )
+
+
+@lru_cache(maxsize=1)
+def load_facts() -> Facts:
+    """Read every data file of the kit. The digest changes when any fact does."""
+    models = [Model.model_validate(table) for table in _tables("models")]
+    gpus = [Gpu.model_validate(table) for table in _tables("gpus")]
+    engines = [Engine.model_validate(table) for table in _tables("engines")]
+    hosts = [HomeHost.model_validate(table) for table in _tables("hosts")]
+    with (DATA / "aws-instances.csv").open(newline="") as rows:
+        instances = [_instance(row) for row in csv.DictReader(rows)]
+    with (DATA / "prices.csv").open(newline="") as rows:
+        prices = tuple(_price(row) for row in csv.DictReader(rows))
+    digest = hashlib.sha256()
+    for path in sorted(DATA.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(DATA).as_posix().encode() + b"\0" + path.read_bytes())
+    return Facts(
+        models={model.key: model for model in models},
+        gpus={gpu.id: gpu for gpu in gpus},
+        engines={engine.id: engine for engine in engines},
+        instances={instance.id: instance for instance in instances},
+        hosts={host.id: host for host in hosts},
+        prices=prices,
+        digest="sha256:" + digest.hexdigest(),
+    )

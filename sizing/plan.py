@@ -1,0 +1,179 @@
+"""
+The plan: the one frozen object that crosses every boundary, committed as ``deployments/<name>/plan.json``.
+
+Every part answers one question. Sizes are bytes, times seconds, money ``Decimal`` dollars. ``to_json`` and ``load``
+round-trip exactly.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sizing.errors import BadRequest
+from sizing.facts import Basis, Precision
+from sizing.request import EngineName, PlaceKind, Request, sentences
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Placement(_Part):
+    """Which hardware, where, how many."""
+
+    kind: PlaceKind
+    region: str | None  # AWS only
+    zone_ids: tuple[str, ...]  # AWS availability-zone ids that offer the host type
+    host_type: str  # EC2 instance type, home host id, or "this-machine"
+    hosts: int
+    gpu: str | None  # None: CPU only
+    gpus_per_host: int
+    gpus_per_replica: int
+    replicas: int
+    vcpu_per_host: int
+    memory_bytes_per_host: int
+    disk_gib: int  # weights, image, caches: what a host needs besides its system
+    quota_code: str | None = None
+    power_limit_w_per_gpu: int | None = None
+
+
+class ModelChoice(_Part):
+    """What is served, from which repository."""
+
+    key: str
+    repository: str
+    precision: Precision
+    served_name: str
+    licence: str
+    weight_bytes_on_disk: int
+
+
+class EngineSettings(_Part):
+    """The finished engine: image and argument list are placed as they are. No secret is in either."""
+
+    name: EngineName
+    version: str
+    image: str
+    digest: str | None
+    min_driver_branch: int
+    args: tuple[str, ...]
+    env: dict[str, str]
+    port: int
+    tp: int
+    pp: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float | None
+    kv_cache_dtype: Literal["auto", "fp8"]
+    block_size: int
+
+
+class LedgerLine(_Part):
+    """One item of a GPU's memory."""
+
+    name: str
+    bytes: int
+    basis: Basis
+    source: str = ""
+
+
+class Memory(_Part):
+    """The fullest GPU of a replica; ``ledger`` sums to ``device_bytes``. Tokens and concurrency are the replica's."""
+
+    device_bytes: int
+    ledger: tuple[LedgerLine, ...]
+    kv_cache_tokens: int
+    kv_cache_tokens_low: int
+    kv_cache_tokens_high: int
+    max_concurrency: float
+
+
+class Estimate(_Part):
+    """A figure with the band in which 9 of 10 measurements of its mean are expected."""
+
+    mean: float
+    low: float
+    high: float
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    basis: Basis
+    source: str
+
+
+class Estimates(_Part):
+    """What the whole deployment (all replicas) is expected to do under the asked load."""
+
+    ttft_s: Estimate
+    tpot_s: Estimate
+    output_tokens_per_s: Estimate
+    requests_per_s: Estimate
+
+
+class Cost(_Part):
+    """Dollars, by what they pay for. ``usd_per_hour`` is the sum of ``lines``; idle = the same without any request."""
+
+    lines: dict[str, Decimal]
+    usd_per_hour: Decimal
+    usd_per_day: Decimal
+    usd_per_month: Decimal
+    usd_per_million_output_tokens: Decimal
+    prices_dated: str
+
+
+class Rejected(_Part):
+    """A candidate that lost, and why, in numbers."""
+
+    candidate: str
+    reason: str
+    usd_per_hour: Decimal | None = None
+
+
+class Serve(_Part):
+    """What the chart and the host need to know about start, drain and health."""
+
+    startup_budget_s: int
+    drain_s: int
+    weight_load_s: int
+    thinking_default: bool | None
+    tool_parser: str
+    reasoning_parser: str
+
+
+class Plan(_Part):
+    """Everything the native tools place; they decide nothing."""
+
+    kit_version: str
+    name: str
+    request: Request
+    facts_digest: str
+    model: ModelChoice
+    placement: Placement
+    engine: EngineSettings
+    memory: Memory
+    serve: Serve
+    estimates: Estimates
+    cost: Cost
+    runners_up: tuple[Rejected, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The text of ``plan.json``: stable order, one trailing newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """The plan in *path*. Raises ``BadRequest`` naming the command that writes it."""
+        remedy = f"run: qwenkit write {path.parent.name}"
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise BadRequest(f"{path} does not exist; {remedy}") from None
+        except ValidationError as error:
+            raise BadRequest(f"{path} is not a plan of this kit ({sentences(error)[0]}); {remedy}") from None

@@ -1,0 +1,131 @@
+"""
+What may be asked: a model, a load, targets, a place and limits, as one frozen ``Request``.
+
+``read_request`` turns ``deployments/<name>/request.toml`` into it. Everything wrong with the file is reported at once,
+one sentence each (``BadRequest``); nothing here looks at facts.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sizing.errors import BadRequest
+from sizing.facts import Precision
+
+Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
+PlaceKind = Literal["aws-eks", "aws-ec2", "home", "local"]
+EngineName = Literal["vllm", "sglang", "vllm-cpu"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Load(_Part):
+    """``concurrency`` requests in flight (closed loop) or ``request_rate`` per second (Poisson): one of the two."""
+
+    concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
+    request_rate: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    input_tokens: Tokens
+    output_tokens: Tokens
+    prefix_hit_rate: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_load(self) -> Load:
+        if (self.concurrency is None) == (self.request_rate is None):
+            raise ValueError("give either concurrency or request_rate, not both and not neither")
+        return self
+
+
+class Targets(_Part):
+    """Latency limits in ms on ``statistic`` over requests; an absent one is no limit."""
+
+    ttft_ms: Annotated[float, Field(gt=0, strict=False)] | None = None
+    tpot_ms: Annotated[float, Field(gt=0, strict=False)] | None = None
+    statistic: Literal["mean", "p50", "p95", "p99"] = "mean"
+
+
+class Place(_Part):
+    """Where it runs. ``host`` names a file of sizing/data/hosts for ``home``."""
+
+    kind: PlaceKind
+    region: str = "us-east-1"
+    host: str | None = None
+
+
+class Limits(_Part):
+    """What the plan may choose from; everything absent is the kit's choice."""
+
+    gpus: tuple[str, ...] | None = Field(default=None, strict=False)
+    usd_per_hour: Annotated[float, Field(gt=0, strict=False)] | None = None
+    precision: Precision | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] | None = None
+    engine: EngineName | None = None
+    engine_version: str | None = None
+    max_model_len: Tokens | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    min_replicas: Annotated[int, Field(gt=0, le=1000)] = 1
+
+
+class Serving(_Part):
+    """How the model answers: served name, thinking by default (where the model can switch), tool calls."""
+
+    name: str | None = None
+    thinking: bool | None = None
+    tools: bool = True
+
+
+class Request(_Part):
+    """One deployment, as asked."""
+
+    model: str
+    load: Load
+    targets: Targets = Targets()
+    place: Place
+    limits: Limits = Limits()
+    serving: Serving = Serving()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Request:
+        length = self.load.input_tokens + self.load.output_tokens
+        limit = self.limits.max_model_len
+        if limit is not None and limit < length:
+            raise ValueError(
+                f"limits.max_model_len is {limit} but load asks for {self.load.input_tokens} + "
+                f"{self.load.output_tokens} = {length} tokens a request; raise max_model_len to at least {length}"
+            )
+        if self.place.kind == "home" and self.place.host is None:
+            raise ValueError('place.kind "home" needs place.host, the name of a file in sizing/data/hosts')
+        if (self.place.kind == "local") != (self.limits.engine == "vllm-cpu"):
+            raise ValueError('the engine "vllm-cpu" and the place "local" go together: set both or neither')
+        return self
+
+
+def sentences(error: ValidationError, prefix: str = "") -> list[str]:
+    """Each problem pydantic found as one sentence that starts with the dotted name of the field."""
+    found = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        asked = problem.get("input")
+        shown = f" (it is {asked!r})" if field and not isinstance(asked, dict) and problem["type"] != "missing" else ""
+        found.append(f"{prefix}{field + ': ' if field else ''}{message}{shown}")
+    return found
+
+
+def read_request(path: Path) -> Request:
+    """The request in *path*. Raises ``BadRequest`` with every problem of the file, or the line TOML breaks at."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadRequest(f"{path} does not exist; a deployment is a folder with a request.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise BadRequest(f"{path} is not valid TOML: {broken}") from None
+    try:
+        return Request.model_validate(table)
+    except ValidationError as error:
+        raise BadRequest(*sentences(error, prefix=f"{path}: ")) from None

@@ -1,0 +1,13 @@
+"""Units: bytes and seconds inside, GiB, ms and $ at the edge. GiB is 2^30, GB is 10^9; never mixed."""
+
+from __future__ import annotations
+
+GIB = 2**30
+MIB = 2**20
+HOURS_PER_DAY = 24
+HOURS_PER_MONTH = 730  # the month of cloud price lists: 8760 h / 12
+
+
+def gib(size_bytes: float) -> float:
+    """Bytes as GiB."""
+    return size_bytes / GIB
