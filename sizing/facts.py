@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sizing.errors import UnknownFact
 
@@ -200,11 +200,29 @@ class EngineVersion(Fact):
     source: str
 
 
+class FixedArguments(Fact):
+    """Arguments that follow from a yes or no: always, with tool calls on; and the engine's word for an fp8 KV cache."""
+
+    always: tuple[str, ...]
+    tools: tuple[str, ...]
+    kv_cache_fp8: str
+
+
 class Engine(Fact):
-    """An engine: what can be deployed, and which release is the kit's default."""
+    """An engine: what can be deployed, its words for the settings, and what a replica needs of its host."""
 
     id: Literal["vllm", "sglang", "vllm-cpu"]
     default_version: str
+    host_memory_base_gib: float
+    host_memory_per_gpu_gib: float
+    image_gib: float
+    host_source: str
+    start_s: int
+    download_mb_per_s: float
+    start_source: str
+    flags: dict[str, str]
+    fixed: FixedArguments
+    env: dict[str, str]
     versions: tuple[EngineVersion, ...]
 
     def version(self, version: str | None) -> EngineVersion:
@@ -217,6 +235,30 @@ class Engine(Fact):
             f"{self.id} {wanted} has no pinned image; known are {', '.join(v.version for v in self.versions)}. "
             f"To add it, add a [[versions]] table to sizing/data/engines/{self.id}.toml."
         )
+
+
+class PrecisionRule(Fact):
+    """Which GPUs run a precision; ``tier`` 0 is taken freely, 2 only when asked for or when nothing else meets."""
+
+    min_compute_capability: float
+    tier: int
+    source: str
+
+
+class PlaceLine(Fact):
+    """A running cost of a place that is there with or without requests: *count* of the priced *item*."""
+
+    name: str
+    item: str
+    count: int
+
+
+class PlaceFacts(Fact):
+    """What a place costs besides its GPU hosts."""
+
+    system_instance_type: str | None = None
+    lines: tuple[PlaceLine, ...]
+    source: str
 
 
 class InstanceType(Fact):
@@ -290,6 +332,8 @@ class Facts(Fact):
     engines: dict[str, Engine]
     instances: dict[str, InstanceType]
     hosts: dict[str, HomeHost]
+    places: dict[str, PlaceFacts]
+    precisions: dict[Precision, PrecisionRule]
     prices: tuple[Price, ...]
     digest: str
 
@@ -334,8 +378,12 @@ class Facts(Fact):
         return max(dated, key=lambda price: price.dated, default=None)
 
 
+def _table(path: Path) -> dict[str, object]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
 def _tables(folder: str) -> list[dict[str, object]]:
-    return [tomllib.loads(path.read_text()) for path in sorted((DATA / folder).glob("*.toml"))]
+    return [_table(path) for path in sorted((DATA / folder).glob("*.toml"))]
 
 
 def _instance(row: dict[str, str]) -> InstanceType:
@@ -377,6 +425,7 @@ def load_facts() -> Facts:
     gpus = [Gpu.model_validate(table) for table in _tables("gpus")]
     engines = [Engine.model_validate(table) for table in _tables("engines")]
     hosts = [HomeHost.model_validate(table) for table in _tables("hosts")]
+    precisions = TypeAdapter(dict[Precision, PrecisionRule]).validate_python(_table(DATA / "precisions.toml"))
     with (DATA / "aws-instances.csv").open(newline="") as rows:
         instances = [_instance(row) for row in csv.DictReader(rows)]
     with (DATA / "prices.csv").open(newline="") as rows:
@@ -391,6 +440,10 @@ def load_facts() -> Facts:
         engines={engine.id: engine for engine in engines},
         instances={instance.id: instance for instance in instances},
         hosts={host.id: host for host in hosts},
+        places={
+            path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
+        },
+        precisions=precisions,
         prices=prices,
         digest="sha256:" + digest.hexdigest(),
     )
