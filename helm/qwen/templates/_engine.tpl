@@ -1,0 +1,73 @@
+{{/* The engine's entry of files/engines.yaml, as YAML; vllm-cpu is vllm. */}}
+{{- define "qwen.engine" -}}
+{{- index (.Files.Get "files/engines.yaml" | fromYaml) (trimSuffix "-cpu" .Values.engine) | toYaml }}
+{{- end }}
+
+{{/* The value of a flag in an argument list ("" if absent). Argument: list of (arguments, flag). */}}
+{{- define "qwen.argumentOf" -}}
+{{- $arguments := index . 0 }}
+{{- $flag := index . 1 }}
+{{- $value := "" }}
+{{- range $i, $argument := $arguments }}
+{{- if hasPrefix (printf "%s=" $flag) $argument }}
+{{- $value = trimPrefix (printf "%s=" $flag) $argument }}
+{{- else if and (eq $argument $flag) (lt (add1 $i) (len $arguments)) }}
+{{- $value = index $arguments (add1 $i) }}
+{{- end }}
+{{- end }}
+{{- $value }}
+{{- end }}
+
+{{/* The port the engine listens on: the arguments are its one source. */}}
+{{- define "qwen.port" -}}
+{{- include "qwen.argumentOf" (list (concat .Values.args .Values.extraArgs) "--port") }}
+{{- end }}
+
+{{/* The name that clients put into "model". */}}
+{{- define "qwen.servedName" -}}
+{{- include "qwen.argumentOf" (list (concat .Values.args .Values.extraArgs) "--served-model-name") }}
+{{- end }}
+
+{{/* repository:tag[@digest] */}}
+{{- define "qwen.image" -}}
+{{- with .Values.image }}{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}{{ end }}
+{{- end }}
+
+{{/* SIGTERM comes after preStop; the engine then drains, and needs up to 8 s more to exit (measured, both engines). */}}
+{{- define "qwen.graceSeconds" -}}
+{{- add .Values.drain.preStopSeconds .Values.drain.seconds 15 }}
+{{- end }}
+
+{{/* The old pod leaves, the image is pulled (10 GB at 100 Mbit/s: 800 s), the new pod starts: no progress is seen before. */}}
+{{- define "qwen.progressDeadlineSeconds" -}}
+{{- add (include "qwen.graceSeconds" .) 900 .Values.startup.budgetSeconds }}
+{{- end }}
+
+{{/* Name of the Secret with the API key. */}}
+{{- define "qwen.keySecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-key" .Release.Name) }}
+{{- end }}
+
+{{/* Environment of the engine, as a YAML list: the chart's variables, the engine's, the plan's; the last one wins. */}}
+{{- define "qwen.environment" -}}
+{{- $engine := include "qwen.engine" . | fromYaml }}
+{{- $plain := dict "HOME" "/home/qwen" "TORCHINDUCTOR_CACHE_DIR" "/home/qwen/.cache/torchinductor" "DO_NOT_TRACK" "1" "HF_HUB_DISABLE_TELEMETRY" "1" }}
+{{- /* A UID without a passwd entry has no user name, and PyTorch asks for one. */}}
+{{- $_ := set $plain "USER" "qwen" }}
+{{- if eq .Values.model.source "pvc" }}
+{{- $_ := set $plain "HF_HUB_OFFLINE" "1" }}
+{{- end }}
+{{- with $engine.readyTimeoutVariable }}
+{{- $_ := set $plain . (int $.Values.startup.budgetSeconds | toString) }}
+{{- end }}
+{{- range $name, $value := merge (dict) .Values.env $engine.env $plain }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+- {name: {{ $engine.keyVariable }}, valueFrom: {secretKeyRef: {name: {{ include "qwen.keySecret" . | quote }}, key: {{ .Values.auth.secretKey | quote }}}}}
+{{- with .Values.model.tokenSecret }}
+- {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: token}}}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

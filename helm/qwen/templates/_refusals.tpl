@@ -1,0 +1,84 @@
+{{/*
+Values that contradict each other or the cluster's rules: all problems at once, one sentence each, with the remedy.
+What a schema can say (types, ranges, names, unknown keys) is in values.schema.json.
+*/}}
+{{- define "qwen.refusals" -}}
+{{- $v := .Values }}
+{{- $engine := include "qwen.engine" . | fromYaml }}
+{{- $arguments := concat $v.args $v.extraArgs }}
+{{- $problems := list }}
+
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) }}
+{{- $problems = append $problems (printf "the release name %q cannot name a Service; use lower-case letters, digits and dashes, a letter first." .Release.Name) }}
+{{- end }}
+
+{{- if not $v.image.repository }}
+{{- $problems = append $problems "image.repository is empty; install with -f deployments/<name>/values.yaml, which names the planned image." }}
+{{- end }}
+{{- if not $v.image.tag }}
+{{- $problems = append $problems "image.tag is empty; name an exact release, for example v0.32.0-cu129." }}
+{{- else if eq $v.image.tag "latest" }}
+{{- $problems = append $problems "image.tag is \"latest\", which changes under a running deployment; name an exact release, for example v0.32.0-cu129." }}
+{{- end }}
+
+{{- if not $v.args }}
+{{- $problems = append $problems "args is empty; install with -f deployments/<name>/values.yaml, which carries the planned arguments." }}
+{{- else }}
+{{- range $flag, $use := dict "--port" "the Service sends to that port" "--host" "without 0.0.0.0 the Service may not reach the engine" "--served-model-name" "clients and helm test ask for that name" }}
+{{- if not (include "qwen.argumentOf" (list $arguments $flag)) }}
+{{- $problems = append $problems (printf "args has no %s: %s; add it with its value." $flag $use) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $flag, $remedy := dict "--api-key" "put the key into a Secret and name it in auth.existingSecret" "--admin-api-key" "the chart serves no administration routes" "--shutdown-timeout" "set drain.seconds, from which the grace period is derived too" }}
+{{- range $arguments }}
+{{- if or (eq . $flag) (hasPrefix (printf "%s=" $flag) .) }}
+{{- $problems = append $problems (printf "args must not contain %s: %s." $flag $remedy) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $name := concat (keys $v.env) (pluck "name" $v.extraEnv) | sortAlpha }}
+{{- if has $name (list $engine.keyVariable "HF_TOKEN" "HUGGING_FACE_HUB_TOKEN" "VLLM_SERVER_DEV_MODE") }}
+{{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret and model.tokenSecret, and development routes stay closed." $name) }}
+{{- end }}
+{{- end }}
+
+{{- if eq $v.engine "vllm-cpu" }}
+{{- if $v.gpu.count }}
+{{- $problems = append $problems (printf "engine vllm-cpu uses no GPU but gpu.count is %d; set gpu.count to 0 or choose engine vllm." (int $v.gpu.count)) }}
+{{- end }}
+{{- else }}
+{{- $tensor := include "qwen.argumentOf" (list $arguments $engine.tensorParallelFlag) | default "1" | int }}
+{{- $pipeline := include "qwen.argumentOf" (list $arguments $engine.pipelineParallelFlag) | default "1" | int }}
+{{- if ne (mul $tensor $pipeline) (int64 $v.gpu.count) }}
+{{- $problems = append $problems (printf "args spread the model over %d x %d GPUs (TP x PP) but gpu.count is %d; make them equal." $tensor $pipeline (int $v.gpu.count)) }}
+{{- end }}
+{{- end }}
+
+{{- if eq $v.model.source "pvc" }}
+{{- if not $v.model.claim }}
+{{- $problems = append $problems "model.source is pvc but model.claim is empty; name the PersistentVolumeClaim that holds the weights." }}
+{{- end }}
+{{- if $v.model.tokenSecret }}
+{{- $problems = append $problems "model.tokenSecret is for source hub, but model.source is pvc; clear one of them." }}
+{{- end }}
+{{- else if $v.model.claim }}
+{{- $problems = append $problems (printf "model.claim is %q but model.source is hub; set model.source to pvc to serve from the claim." $v.model.claim) }}
+{{- end }}
+
+{{- $pods := add $v.replicas $v.rollout.spareReplicas }}
+{{- if and (eq $v.cache.type "pvc") (gt $pods 1) (ne $v.cache.accessMode "ReadWriteMany") }}
+{{- $problems = append $problems (printf "replicas + rollout.spareReplicas is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
+{{- end }}
+{{- if and $v.cache.existingClaim (ne $v.cache.type "pvc") }}
+{{- $problems = append $problems (printf "cache.existingClaim is %q but cache.type is %s; set cache.type to pvc to use the claim." $v.cache.existingClaim $v.cache.type) }}
+{{- end }}
+
+{{- if and (ne $v.service.type "ClusterIP") $v.networkPolicy.enabled (not $v.networkPolicy.from) }}
+{{- $problems = append $problems (printf "service.type is %s, but networkPolicy.from lets in only pods of the namespace; list the clients' ipBlock in networkPolicy.from." $v.service.type) }}
+{{- end }}
+
+{{- if $problems }}
+{{- fail (printf "\n%s" (join "\n" $problems)) }}
+{{- end }}
+{{- end }}
