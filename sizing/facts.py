@@ -57,12 +57,16 @@ class Context(Fact):
 
 
 class Params(Fact):
-    """Parameter counts. ``total`` = text + tower + other, without the MTP head; ``active_text`` per token."""
+    """
+    Parameter counts. ``total`` = text + tower + other, without the MTP head; ``active_text`` per token;
+    ``other_on_gpu`` = the part of ``other`` that an engine loads onto the GPU.
+    """
 
     total: int
     text: int
     tower: int = 0
     other: int = 0
+    other_on_gpu: int = 0
     mtp: int = 0
     active_text: int
     quantisable_linear: int
@@ -100,7 +104,12 @@ class Experts(Fact):
 
 
 class LinearAttention(Fact):
-    """Gated DeltaNet layers, whose state is fixed per running sequence."""
+    """
+    Gated DeltaNet layers, whose state is fixed per running sequence.
+
+    ``extra_conv_states``: convolution states besides the layers' own, each on a page of its own, together
+    ``extra_conv_state_bytes`` (included in ``state_bytes_per_sequence``).
+    """
 
     key_heads: int
     key_head_dim: int
@@ -109,6 +118,56 @@ class LinearAttention(Fact):
     conv_kernel: int
     state_bytes_per_sequence: int
     ssm_state_bytes_per_element: int
+    extra_conv_states: int = 0
+    extra_conv_state_bytes: int = 0
+
+
+class Vision(Fact):
+    """An image tower: patch embedding, ``layers`` blocks, mergers of 2 x 2 patches into the text width."""
+
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    output_size: int
+    patch_size: int
+    patch_bias: bool = False
+    gated_ffn: bool = False
+    norm_bias: bool = True
+    position_embeddings: int = 0
+    deepstack_mergers: int = 0
+
+
+class Audio(Fact):
+    """A Whisper-style audio tower. ``sharded``: the engine splits it over tensor-parallel ranks."""
+
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    output_size: int
+    params: int
+    sharded: bool = False
+
+
+class QuantisedRepository(Fact):
+    """
+    How an official quantised repository departs from its method's plain rule.
+
+    ``unquantised``: parts (names as in sizing/weights.py) that stay in 16 bits; ``padded_intermediate_size``: the
+    feed-forward width stored, where it was padded to whole groups.
+    """
+
+    unquantised: tuple[str, ...] = ()
+    padded_intermediate_size: int | None = None
+    source: str
+
+
+class HostTable(Fact):
+    """Parameters that the engine pins in host memory instead of the GPU; quantised where the rest is."""
+
+    params: int
+    source: str
 
 
 class EngineSupport(Fact):
@@ -147,9 +206,16 @@ class Model(Fact):
     shape: Shape
     experts: Experts | None = None
     linear_attention: LinearAttention | None = None
+    vision: Vision | None = None
+    audio: Audio | None = None
+    quantised_repository: dict[Precision, QuantisedRepository] = Field(default_factory=dict)
+    host_table: HostTable | None = None
     vllm: EngineSupport
     sglang: EngineSupport
     transformers: Stated
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def repository(self, precision: str) -> str | None:
         """Hub id whose checkpoint has *precision* as it lies on the hub; None if nobody official published one."""
@@ -291,6 +357,19 @@ class Price(Fact):
     source: str
 
 
+class CpuFacts(Fact):
+    """What is known of the CPU build: its block size, and a step in two constants."""
+
+    block_size: Sourced
+    smallest_kv_cache_gib: Sourced
+    read_gb_per_s: Sourced
+    step_s: Sourced
+    prefill_tflops: Sourced
+    band_factor: Sourced
+    max_num_seqs: Sourced
+    max_num_batched_tokens: Sourced
+
+
 class HomeHost(Fact):
     """A bare-metal host: what the bill of materials says, and what the engine gets."""
 
@@ -333,6 +412,7 @@ class Facts(Fact):
     instances: dict[str, InstanceType]
     hosts: dict[str, HomeHost]
     places: dict[str, PlaceFacts]
+    cpu: CpuFacts
     precisions: dict[Precision, PrecisionRule]
     prices: tuple[Price, ...]
     digest: str
@@ -371,6 +451,15 @@ class Facts(Fact):
                 kind="unknown-gpu",
             )
         return self.gpus[found]
+
+    def host(self, name: str) -> HomeHost:
+        """The home host called *name*."""
+        if name not in self.hosts:
+            near = _nearest(name, list(self.hosts))
+            raise UnknownFact(
+                f"{name!r} is not a known home host{near}. To add it, write sizing/data/hosts/<name>.toml."
+            )
+        return self.hosts[name]
 
     def price(self, item: str, region: str) -> Price | None:
         """The newest price of *item* in *region*; None when the tables have none."""
@@ -443,6 +532,7 @@ def load_facts() -> Facts:
         places={
             path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
         },
+        cpu=CpuFacts.model_validate(_table(DATA / "cpu.toml")),
         precisions=precisions,
         prices=prices,
         digest="sha256:" + digest.hexdigest(),

@@ -1,0 +1,297 @@
+"""
+Bytes of weights on each GPU of a replica: every tensor of the architecture, cut as the engine cuts it.
+
+A tensor-parallel engine splits matrices by rows (outputs) or columns (inputs) over ``tp`` ranks, keeps at least one
+KV head on each, and copies the rest (norms, routers, biases of row-parallel layers). A pipeline stage holds whole
+layers; the first holds the embedding, the last the output head.
+
+Source: parameters as vLLM 0.32.0 creates them; equals data/measurements/oracle.jsonl (see tests/sizing/test_weights).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Literal
+
+from sizing.facts import DATA, Fact, Model, Precision
+
+VOCABULARY_PADDING = 64  # rows; vLLM vocab_parallel_embedding.DEFAULT_VOCAB_PADDING_SIZE
+QUANTISABLE = frozenset({"attention", "linear_attention", "ffn", "experts", "shared_expert"})
+
+
+class LoadedZeros(Fact):
+    """Width of an unpacked zero point from some compute capability on."""
+
+    from_compute_capability: float
+    bits: int
+
+
+class WeightFormat(Fact):
+    """One table of data/memory/precisions.toml."""
+
+    bits: int
+    block: tuple[int, int] | None = None
+    group: int | None = None
+    scale_bits: int = 0
+    zero_bits: int = 0
+    loaded_zero_bits: tuple[LoadedZeros, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def weight_formats() -> dict[str, WeightFormat]:
+    """Every known weight format by precision."""
+    tables = tomllib.loads((DATA / "memory" / "precisions.toml").read_text())
+    return {name: WeightFormat.model_validate(table) for name, table in tables.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """
+    ``copies`` matrices of ``rows`` outputs x ``columns`` inputs (a vector has one column).
+
+    Args:
+        split: the dimension cut over tensor-parallel ranks; "experts" cuts columns, or copies under expert parallelism.
+        smallest: rows that one rank keeps at least (one KV head).
+        bits: width of an element that is never quantised.
+    """
+
+    part: str
+    rows: int
+    columns: int = 1
+    split: Literal["rows", "columns", None] = None
+    copies: int = 1
+    smallest: int = 1
+    bits: int = 16
+
+    def on_rank(self, tp: int, expert_parallel: bool) -> tuple[int, int, int]:
+        """(rows, columns, copies) that one rank holds."""
+        if self.part == "experts" and expert_parallel:
+            return self.rows, self.columns, ceil(self.copies / tp)
+        if self.split == "rows":
+            return max(self.rows // tp, self.smallest), self.columns, self.copies
+        if self.split == "columns":
+            return self.rows, self.columns // tp, self.copies
+        return self.rows, self.columns, self.copies
+
+
+def attention_layer(model: Model) -> Iterator[Tensor]:
+    """One layer of softmax attention."""
+    shape = model.shape
+    queries = shape.attention_heads * shape.head_dim
+    keys = shape.kv_heads * shape.head_dim
+    gates = 2 if shape.attn_output_gate else 1
+    yield Tensor("attention", queries * gates, shape.hidden_size, "rows")
+    yield Tensor("attention", keys, shape.hidden_size, "rows", copies=2, smallest=shape.head_dim)
+    yield Tensor("attention", shape.hidden_size, queries, "columns")
+    if shape.qkv_bias:
+        yield Tensor("norm", queries, split="rows")
+        yield Tensor("norm", keys, split="rows", copies=2, smallest=shape.head_dim)
+    if shape.qk_norm:
+        yield Tensor("norm", shape.head_dim, copies=2)
+
+
+def linear_attention_layer(model: Model) -> Iterator[Tensor]:
+    """One Gated DeltaNet layer."""
+    linear = model.linear_attention
+    assert linear is not None
+    hidden = model.shape.hidden_size
+    keys, values = linear.key_heads * linear.key_head_dim, linear.value_heads * linear.value_head_dim
+    yield Tensor("linear_attention", 2 * keys + 2 * values, hidden, "rows")
+    yield Tensor("linear_attention", hidden, values, "columns")
+    yield Tensor("gate", 2 * linear.value_heads, hidden, "rows")
+    yield Tensor("convolution", 2 * keys + values, linear.conv_kernel, "rows")
+    yield Tensor("norm", linear.value_heads, split="rows")  # dt_bias
+    yield Tensor("norm", linear.value_heads, split="rows", bits=32)  # A_log
+    yield Tensor("norm", linear.value_head_dim)
+
+
+def feed_forward(model: Model, intermediate_size: int | None = None) -> Iterator[Tensor]:
+    """The dense or expert part of one layer; *intermediate_size* replaces the model's (padded repositories)."""
+    hidden, experts = model.shape.hidden_size, model.experts
+    if experts is None:
+        width = intermediate_size or model.shape.intermediate_size or 0
+        yield Tensor("ffn", width, hidden, "rows", copies=2)
+        yield Tensor("ffn", hidden, width, "columns")
+        return
+    yield Tensor("gate", experts.count, hidden)
+    yield Tensor("experts", experts.intermediate_size, hidden, "rows", copies=2 * experts.count)
+    yield Tensor("experts", hidden, experts.intermediate_size, "columns", copies=experts.count)
+    if experts.shared_intermediate_size:
+        yield Tensor("gate", 1, hidden)
+        yield Tensor("shared_expert", experts.shared_intermediate_size, hidden, "rows", copies=2)
+        yield Tensor("shared_expert", hidden, experts.shared_intermediate_size, "columns")
+
+
+def draft_layer(model: Model) -> Iterator[Tensor]:
+    """The MTP head: a projection of two hidden states and one whole layer; embedding and output head are shared."""
+    hidden = model.shape.hidden_size
+    yield Tensor("mtp", hidden, 2 * hidden, "rows")
+    yield Tensor("norm", hidden, copies=5)
+    yield from attention_layer(model)
+    yield from feed_forward(model)
+
+
+def towers(model: Model, tp: int) -> Iterator[Tensor]:
+    """The vision and audio towers, which no official repository quantises."""
+    if vision := model.vision:
+        width, merged = vision.hidden_size, 4 * vision.hidden_size
+        norm = 2 if vision.norm_bias else 1
+        mergers = 1 + vision.deepstack_mergers
+        yield Tensor("tower", width, 3 * 2 * vision.patch_size**2)
+        yield Tensor("tower", width, vision.position_embeddings + vision.patch_bias)
+        yield Tensor("tower", width, norm, copies=2 * vision.layers)
+        yield Tensor("tower", 3 * width, width + 1, "rows", copies=vision.layers)
+        yield Tensor("tower", width, width, "columns", copies=vision.layers)
+        ups = 2 if vision.gated_ffn else 1
+        yield Tensor("tower", vision.intermediate_size, width + 1, "rows", copies=ups * vision.layers)
+        yield Tensor("tower", width, vision.intermediate_size, "columns", copies=vision.layers)
+        yield Tensor("tower", width, copies=2 * vision.layers)  # biases of the row-parallel layers
+        yield Tensor("tower", width, norm)
+        yield Tensor("tower", merged, norm, copies=vision.deepstack_mergers)
+        yield Tensor("tower", merged, merged + 1, "rows", copies=mergers)
+        yield Tensor("tower", vision.output_size, merged, "columns", copies=mergers)
+        yield Tensor("tower", vision.output_size, copies=mergers)
+    if audio := model.audio:
+        width = audio.hidden_size
+        split = audio.sharded and audio.heads % tp == 0
+        layer = 4 * width**2 + 2 * width * audio.intermediate_size + 3 * width + audio.intermediate_size
+        yield Tensor("tower", audio.layers * layer, split="rows" if split else None)
+        yield Tensor("tower", audio.params - audio.layers * layer)
+    if not vision and not audio and model.params.tower:
+        yield Tensor("tower", model.params.tower, split="rows")
+
+
+def tensor_bytes(tensor: Tensor, form: WeightFormat, quantised: bool, tp: int, expert_parallel: bool) -> float:
+    """Bytes of *tensor* on one rank, scales and zero points included."""
+    rows, columns, copies = tensor.on_rank(tp, expert_parallel)
+    if not quantised:
+        return rows * columns * copies * tensor.bits / 8
+    scale_bits, group = form.scale_bits + form.zero_bits, form.group
+    block_rows, block_columns = form.block or (1, 1)
+    if tensor.part == "experts":
+        # Expert kernels halve the scale's reach until it divides a rank's width; the one for such groups drops zeros.
+        width = rows if tensor.split == "rows" else columns
+        reach = group or block_rows
+        finer = next((n for n in (1, 2, 4, 8) if width % max(1, reach // n) == 0), 8)
+        if finer > 1:
+            group = group // finer if group else None
+            block_rows, block_columns = max(1, block_rows // finer), max(1, block_columns // finer)
+            scale_bits = form.scale_bits if group else scale_bits
+    if form.block:
+        scales = ceil(rows / block_rows) * ceil(columns / block_columns)
+    elif group:
+        scales = rows * (columns // group)
+    else:
+        scales = rows
+    return copies * (rows * columns * form.bits + scales * scale_bits) / 8
+
+
+def layer_kinds(model: Model) -> tuple[bool, ...]:
+    """For each layer, whether it is full attention (every n-th of a hybrid, the last of each n)."""
+    shape = model.shape
+    every = shape.layers // shape.full_attention_layers
+    return tuple(index % every == every - 1 for index in range(shape.layers))
+
+
+def stages(layers: int, pp: int) -> tuple[range, ...]:
+    """
+    The layers of each pipeline stage.
+
+    Source: vLLM ``distributed/utils.py get_pp_indices``: what does not divide goes to the stages before the last.
+    """
+    sizes = [layers // pp] * pp
+    for extra in range(layers % pp):
+        sizes[-(extra + 2) % pp] += 1
+    starts = [sum(sizes[:stage]) for stage in range(pp)]
+    return tuple(range(start, start + size) for start, size in zip(starts, sizes, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class StageWeights:
+    """Bytes on one GPU of a stage. ``total`` = sum of the others; ``host`` lies in host memory, outside the total."""
+
+    total: int
+    text: int
+    embedding: int
+    towers: int
+    draft: int
+    host: int
+
+
+@lru_cache(maxsize=16384)
+def weights(
+    model: Model,
+    precision: Precision,
+    *,
+    tp: int = 1,
+    pp: int = 1,
+    expert_parallel: bool = False,
+    text_only: bool = False,
+    draft: bool = False,
+    compute_capability: float | None = None,
+) -> tuple[StageWeights, ...]:
+    """
+    Bytes of weights per GPU, one entry per pipeline stage.
+
+    Args:
+        compute_capability: the GPU's, for formats that are repacked on loading; None = as created.
+    """
+    form = weight_formats()[precision]
+    repository = model.quantised_repository.get(precision)
+    if compute_capability is not None and form.loaded_zero_bits:
+        zero = max(
+            (z for z in form.loaded_zero_bits if z.from_compute_capability <= compute_capability),
+            key=lambda z: z.from_compute_capability,
+        )
+        form = form.model_copy(update={"zero_bits": zero.bits})
+    plain = frozenset(repository.unquantised) if repository else frozenset()
+
+    def size(tensors: Iterator[Tensor], keep: bool = False) -> float:
+        return sum(
+            tensor_bytes(
+                tensor,
+                form,
+                not keep and form.bits < 16 and tensor.part in QUANTISABLE and tensor.part not in plain,
+                tp,
+                expert_parallel,
+            )
+            for tensor in tensors
+        )
+
+    shape = model.shape
+    padded = repository.padded_intermediate_size if repository else None
+    vocabulary = ceil(shape.vocab_size / VOCABULARY_PADDING) * VOCABULARY_PADDING
+    embedding = vocabulary // tp * shape.hidden_size * 2
+    after_attention = size(feed_forward(model, padded)) + 2 * shape.hidden_size * 2
+    kinds = layer_kinds(model)
+    full = size(attention_layer(model)) + after_attention
+    linear = size(linear_attention_layer(model)) + after_attention if model.linear_attention else 0.0
+    tower = 0 if text_only else size(towers(model, tp))
+    draft_bytes = size(draft_layer(model), keep="mtp" in plain) if draft and model.params.mtp else 0.0
+    element = 2 if form.bits >= 16 else form.bits / 8
+    host = model.host_table.params * element if model.host_table else 0
+    other = model.params.other_on_gpu * 2
+    found = []
+    for stage, layers in enumerate(stages(shape.layers, pp)):
+        first, last = stage == 0, stage == pp - 1
+        text = sum(full if kinds[layer] else linear for layer in layers)
+        text += other if first else 0
+        text += shape.hidden_size * 2 if last else 0  # the final norm
+        head = last and model.modality != "embedding" and not (shape.tie_word_embeddings and first)
+        table = embedding * (first + head)
+        extra = (tower if first else 0, draft_bytes if last else 0)
+        found.append(
+            StageWeights(
+                total=round(text + table + sum(extra)),
+                text=round(text),
+                embedding=table,
+                towers=round(extra[0]),
+                draft=round(extra[1]),
+                host=round(host) if first else 0,
+            )
+        )
+    return tuple(found)
