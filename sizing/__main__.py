@@ -1,0 +1,5 @@
+"""``python -m sizing`` = ``qwenkit``."""
+
+from sizing.cli import main
+
+main()

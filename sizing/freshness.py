@@ -1,0 +1,43 @@
+"""Are the committed files still what the request and today's facts give?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sizing.errors import KitError
+from sizing.facts import load_facts
+from sizing.plan import Plan
+from sizing.planning import plan
+from sizing.render import render
+from sizing.request import read_request
+
+
+def stale(deployment: Path) -> list[str]:
+    """
+    One sentence for every file of *deployment* that ``qwenkit write`` would change; empty when all are fresh.
+
+    Never raises for a request that cannot be planned any more: that is a sentence too.
+    """
+    name = deployment.name
+    try:
+        now = plan(name, read_request(deployment / "request.toml"), load_facts())
+    except KitError as refusal:
+        return [f"{name} cannot be planned any more: {problem}" for problem in refusal.problems]
+    remedy = f"run: qwenkit write {name}"
+    problems = []
+    for file, text in render(_with_provenance_of(deployment / "plan.json", now)).items():
+        path = deployment / file
+        if not path.exists():
+            problems.append(f"{path} is missing; {remedy}")
+        elif path.read_text(encoding="utf-8") != text:
+            problems.append(f"{path} is stale: request or facts have changed since it was written; {remedy}")
+    return problems
+
+
+def _with_provenance_of(committed: Path, now: Plan) -> Plan:
+    """*now* under the digest and kit version of the committed plan: a fact that changes nothing makes nothing stale."""
+    try:
+        then = Plan.load(committed)
+    except KitError:
+        return now
+    return now.model_copy(update={"facts_digest": then.facts_digest, "kit_version": then.kit_version})

@@ -1,0 +1,33 @@
+"""What a replica needs of its host besides the GPU: memory, disk, time to start and to drain."""
+
+from __future__ import annotations
+
+import math
+
+from sizing.facts import Engine
+from sizing.units import GIB
+
+SYSTEM_DISK_GIB = 30  # operating system, container runtime, logs
+LONGEST_DRAIN_S = 600
+SHORTEST_DRAIN_S = 30
+
+
+def replica_memory_bytes(engine: Engine, gpus: int, pinned_bytes: int) -> int:
+    """Host memory of one replica in bytes: engine processes, a context per GPU, and what the model pins in host RAM."""
+    return int((engine.host_memory_base_gib + engine.host_memory_per_gpu_gib * gpus) * GIB) + pinned_bytes
+
+
+def disk_gib(engine: Engine, weight_bytes: int) -> int:
+    """Disk of a host in GiB: system, image (twice: packed and unpacked) and the weights with a quarter to spare."""
+    return math.ceil(SYSTEM_DISK_GIB + 2 * engine.image_gib + 1.25 * weight_bytes / GIB)
+
+
+def weight_load_s(engine: Engine, weight_bytes: int) -> int:
+    """Seconds to fetch *weight_bytes* over the slowest line the kit plans for."""
+    return math.ceil(weight_bytes / (engine.download_mb_per_s * 1e6))
+
+
+def drain_s(ttft_s: float, tpot_s: float, output_tokens: int) -> int:
+    """Seconds after which a stream that has just begun is over, twice the expected time, within 30 to 600."""
+    stream_s = ttft_s + output_tokens * tpot_s
+    return min(LONGEST_DRAIN_S, max(SHORTEST_DRAIN_S, math.ceil(2 * stream_s)))

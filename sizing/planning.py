@@ -1,0 +1,263 @@
+"""
+``plan(name, request, facts)``: the one calculation of the kit, from what was asked to the frozen ``Plan``.
+
+Pure: equal request and facts give an equal plan, byte for byte. Raises ``BadRequest`` for contradictions with the
+model, ``UnknownFact`` for names without facts, ``Unsupported`` where no engine serves the model, ``DoesNotFit`` with
+the nearest thing that works.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from sizing import __version__
+from sizing.cpu import plan_local
+from sizing.engine_args import PORT, Settings, engine_args, thinking_default
+from sizing.errors import BadRequest, DoesNotFit, KitError, Unsupported
+from sizing.facts import Engine, EngineVersion, Facts, Model
+from sizing.host_needs import disk_gib, drain_s, weight_load_s
+from sizing.plan import (
+    EngineSettings,
+    Estimate,
+    Estimates,
+    Memory,
+    ModelChoice,
+    Placement,
+    Plan,
+    Rejected,
+    Serve,
+)
+from sizing.request import Limits, Request
+from sizing.search import Found, Option, search
+from sizing.versions import release_of
+from sizing.warnings import warnings
+
+RUNNERS_UP = 3
+ROOM = 2  # max_model_len over the mean request, where the request does not limit it
+SHORTEST_MAX_MODEL_LEN = 8192
+
+
+def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
+    """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
+    if model is None:
+        model, implied = facts.model(request.model)
+        request = with_precision(request, implied)
+    engine = facts.engines[request.limits.engine or "vllm"]
+    release = engine.version(request.limits.engine_version)
+    served_by(engine, release, model)
+    thinking_default(model, request.serving)
+    length = context_length(request, model)
+    if request.place.kind == "local":
+        return plan_local(name, request, facts, model, engine, release, length)
+    found = search(request, facts, model, engine, release, length)
+    if not found.options:
+        raise DoesNotFit(_what_would_work(request, facts, model, engine, release, length, found))
+    return _assemble(name, request, facts, model, engine, release, found)
+
+
+def with_precision(request: Request, implied: str | None) -> Request:
+    """The request with the precision that its repository implies. Raises ``BadRequest`` if the two disagree."""
+    if implied is None:
+        return request
+    asked = request.limits.precision
+    if implied == "gguf":
+        raise BadRequest(
+            f"{request.model} holds GGUF files, which neither vLLM nor SGLang serves well; name the plain model"
+        )
+    if asked not in (None, implied):
+        raise BadRequest(f"{request.model} is {implied} but limits.precision asks for {asked}; leave one of them out")
+    return request.model_copy(
+        update={"limits": Limits.model_validate({**request.limits.model_dump(), "precision": implied})}
+    )
+
+
+def served_by(engine: Engine, release: EngineVersion, model: Model) -> None:
+    """Raises ``Unsupported`` when *release* cannot serve *model*, naming a release that can."""
+    support = model.sglang if engine.id == "sglang" else model.vllm
+    if not support.supported:
+        raise Unsupported(
+            f"{model.key} is served by no release of {engine.id}: {support.stated}. {model.notes}".strip()
+        )
+    version = release_of(release.version)
+    if support.last and version > release_of(support.last):
+        raise Unsupported(f"{model.key} is served by {engine.id} up to {support.last}; {release.version} dropped it")
+    if support.first and version < release_of(support.first):
+        raise Unsupported(f"{model.key} needs {engine.id} {support.first} or newer; {release.version} was asked for")
+
+
+def context_length(request: Request, model: Model) -> int:
+    """``max_model_len``: as limited, else room for twice the mean request, at least 8192, at most the native length."""
+    if request.limits.max_model_len:
+        return request.limits.max_model_len
+    tokens = request.load.input_tokens + request.load.output_tokens
+    native = model.context.native_tokens
+    roomy = math.ceil(ROOM * tokens / 1024) * 1024
+    return max(min(max(SHORTEST_MAX_MODEL_LEN, roomy), native), tokens)
+
+
+def _assemble(
+    name: str, request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, found: Found
+) -> Plan:
+    best = found.options[0]
+    host, setup, answer = best.candidate.host, best.setup, best.memory
+    settings = Settings(
+        tp=setup.tp,
+        pp=setup.pp,
+        max_model_len=setup.max_model_len,
+        max_num_seqs=setup.max_num_seqs,
+        max_num_batched_tokens=setup.max_num_batched_tokens,
+        gpu_memory_utilization=setup.gpu_memory_utilization,
+        kv_cache_dtype=setup.kv_cache_dtype,
+    )
+    served_name = request.serving.name or model.key
+    weights = best.candidate.repository
+    weight_bytes = answer.weight_bytes * setup.tp
+    support = model.sglang if engine.id == "sglang" else model.vllm
+    load_s = weight_load_s(engine, weight_bytes)
+    drain = drain_s(best.performance.ttft_s.mean, best.performance.tpot_s.mean, request.load.output_tokens)
+    return Plan(
+        kit_version=__version__,
+        name=name,
+        request=request,
+        facts_digest=facts.digest,
+        model=ModelChoice(
+            key=model.key,
+            repository=weights,
+            precision=best.candidate.precision,
+            served_name=served_name,
+            licence=model.licence,
+            weight_bytes_on_disk=weight_bytes,
+        ),
+        placement=Placement(
+            kind=request.place.kind,
+            region=request.place.region if request.place.kind.startswith("aws") else None,
+            zone_ids=host.zone_ids,
+            host_type=host.type,
+            hosts=best.hosts,
+            gpu=host.gpu.id,
+            gpus_per_host=host.gpus,
+            gpus_per_replica=setup.tp * setup.pp,
+            replicas=best.replicas,
+            vcpu_per_host=host.vcpu,
+            memory_bytes_per_host=host.memory_bytes,
+            disk_gib=disk_gib(engine, weight_bytes),
+            quota_code=host.quota_code,
+            power_limit_w_per_gpu=host.power_limit_w_per_gpu,
+        ),
+        engine=EngineSettings(
+            name=engine.id,
+            version=release.version,
+            image=release.image,
+            digest=release.digest,
+            min_driver_branch=max(release.min_driver_branch, host.gpu.min_driver_branch),
+            args=engine_args(engine, model, weights, served_name, best.candidate.precision, settings, request.serving),
+            env=engine.env,
+            port=PORT,
+            tp=setup.tp,
+            pp=setup.pp,
+            max_model_len=setup.max_model_len,
+            max_num_seqs=setup.max_num_seqs,
+            max_num_batched_tokens=setup.max_num_batched_tokens,
+            gpu_memory_utilization=setup.gpu_memory_utilization,
+            kv_cache_dtype=setup.kv_cache_dtype,
+            block_size=answer.block_size,
+        ),
+        memory=Memory(
+            device_bytes=setup.device_bytes,
+            ledger=answer.ledger,
+            kv_cache_tokens=answer.kv_cache_tokens,
+            kv_cache_tokens_low=answer.kv_cache_tokens_low,
+            kv_cache_tokens_high=answer.kv_cache_tokens_high,
+            max_concurrency=round(answer.max_concurrency, 3),
+        ),
+        serve=Serve(
+            startup_budget_s=engine.start_s + load_s,
+            drain_s=drain,
+            weight_load_s=load_s,
+            thinking_default=thinking_default(model, request.serving),
+            tool_parser=support.tool_parser if request.serving.tools else "",
+            reasoning_parser=support.reasoning_parser,
+        ),
+        estimates=_estimates(best),
+        cost=best.cost,
+        runners_up=tuple(_lost(option, best) for option in found.options[1 : 1 + RUNNERS_UP]),
+        rejected=(*(_lost(option, best) for option in found.options[1 + RUNNERS_UP :]), *found.rejected),
+        warnings=warnings(request, model, engine, release, host.gpu, answer, best.hosts, host.quota_vcpus),
+    )
+
+
+def _estimates(option: Option) -> Estimates:
+    def of_all_replicas(one: Estimate) -> Estimate:
+        return one.model_copy(
+            update={part: round(getattr(one, part) * option.replicas, 3) for part in ("mean", "low", "high")}
+        )
+
+    speed = option.performance
+    return Estimates(
+        ttft_s=speed.ttft_s,
+        tpot_s=speed.tpot_s,
+        output_tokens_per_s=of_all_replicas(speed.output_tokens_per_s),
+        requests_per_s=of_all_replicas(speed.requests_per_s),
+    )
+
+
+def _lost(option: Option, best: Option) -> Rejected:
+    more = option.cost.usd_per_hour - best.cost.usd_per_hour
+    speed = f"TTFT {option.performance.ttft_s.mean * 1000:.0f} ms, TPOT {option.performance.tpot_s.mean * 1000:.1f} ms"
+    if more > 0:
+        reason = f"meets every target ({speed}) but costs {more:.2f} $/h more than {best.cost.usd_per_hour:.2f} $/h"
+    else:
+        reason = f"meets every target ({speed}) at the same price, with a lower precision or a later first token"
+    return Rejected(candidate=option.label, reason=reason, usd_per_hour=option.cost.usd_per_hour)
+
+
+def _relaxations(request: Request, length: int) -> Iterator[tuple[str, Request, int]]:
+    """Ways to ask for less, mildest first, each with its name."""
+    limits = request.limits
+
+    def with_limits(**changes: object) -> Request:
+        return request.model_copy(update={"limits": limits.model_copy(update=changes)})
+
+    tokens = request.load.input_tokens + request.load.output_tokens
+    if length > tokens:
+        yield f"with max_model_len {tokens}", request, tokens
+    if limits.kv_cache_dtype == "auto":
+        yield "with an fp8 KV cache allowed", with_limits(kv_cache_dtype=None), length
+    if limits.precision is not None:
+        yield "without limits.precision", with_limits(precision=None), length
+    if limits.usd_per_hour is not None:
+        yield "without limits.usd_per_hour", with_limits(usd_per_hour=None), length
+    if limits.gpus is not None:
+        yield "without limits.gpus", with_limits(gpus=None), length
+    if request.targets.ttft_ms is not None or request.targets.tpot_ms is not None:
+        yield "without latency targets", request.model_copy(update={"targets": type(request.targets)()}), length
+
+
+def _what_would_work(
+    request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, length: int, found: Found
+) -> str:
+    load = request.load
+    asked = f"{load.concurrency} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
+    tried = [loser for loser in found.rejected if "TP" in loser.candidate]
+    closest = tried[-1] if tried else found.rejected[-1]
+    for loser in tried:
+        if "target" in loser.reason:
+            closest = loser
+            break
+    sentence = (
+        f"nothing of {len(found.rejected)} candidates carries {model.key} for {asked} of {load.input_tokens} + "
+        f"{load.output_tokens} tokens at max_model_len {length}; for example {closest.candidate}: {closest.reason}."
+    )
+    for how, relaxed, relaxed_length in _relaxations(request, length):
+        try:
+            options = search(relaxed, facts, model, engine, release, relaxed_length).options
+        except KitError:
+            continue
+        if options:
+            best = options[0]
+            return (
+                f"{sentence} {how.capitalize()} it works: {best.label}, {best.cost.usd_per_hour:.2f} $/h, TTFT "
+                f"{best.performance.ttft_s.mean * 1000:.0f} ms, TPOT {best.performance.tpot_s.mean * 1000:.1f} ms."
+            )
+    return sentence

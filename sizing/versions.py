@@ -1,0 +1,21 @@
+"""Engine versions as numbers that compare: ``0.32.0-cu129`` and ``0.4.6.post5`` are releases, not text."""
+
+from __future__ import annotations
+
+import re
+
+from sizing.errors import BadRequest
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """
+    The release as (major, minor, patch, post); a CUDA suffix such as ``-cu129`` and a leading ``v`` do not count.
+
+    Raises: ``BadRequest`` for text that does not begin with two numbers.
+    """
+    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.?post(\d+))?", version)
+    if not match:
+        raise BadRequest(
+            f"{version!r} is not an engine version; versions look like 0.32.0, 0.32.0-cu129 or 0.4.6.post5"
+        )
+    return tuple(int(part or 0) for part in match.groups())
