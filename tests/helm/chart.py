@@ -1,0 +1,83 @@
+"""The chart, rendered by a real helm: objects by kind, or the refusal."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "qwen"
+CASES = Path(__file__).parent / "cases"
+
+Values = dict[str, Any]
+Objects = dict[str, list[Values]]
+
+
+def case(name: str) -> Values:
+    values: Values = yaml.safe_load((CASES / f"{name}.yaml").read_text())
+    return values
+
+
+def changed(values: Values, **by_path: Any) -> Values:
+    """A copy of *values* with ``section__key=value`` set."""
+    result = copy.deepcopy(values)
+    for path, value in by_path.items():
+        *sections, key = path.split("__")
+        table = result
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = value
+    return result
+
+
+def template(helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0") -> subprocess.CompletedProcess[str]:
+    """``helm template`` with *values*, as a finished process."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(values, file)
+        file.flush()
+        command = [helm, "template", release, CHART, "--namespace", "qwen", "--kube-version", kube, "-f", file.name]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def rendered(helm: Path, values: Values, release: str = "qwen") -> Objects:
+    done = template(helm, values, release)
+    assert done.returncode == 0, done.stderr
+    objects: Objects = {}
+    for document in yaml.safe_load_all(done.stdout):
+        if document:
+            objects.setdefault(document["kind"], []).append(document)
+    return objects
+
+
+def refusal(helm: Path, values: Values, release: str = "qwen") -> str:
+    """What helm says when it must refuse *values*."""
+    done = template(helm, values, release)
+    assert done.returncode != 0, "the chart accepted values it must refuse"
+    assert not done.stdout.strip(), "a refused chart rendered something"
+    return done.stderr
+
+
+def pod_of(objects: Objects) -> Values:
+    [deployment] = objects["Deployment"]
+    spec: Values = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def engine_of(objects: Objects) -> Values:
+    [container] = pod_of(objects)["containers"]
+    result: Values = container
+    return result
+
+
+def environment_of(objects: Objects) -> dict[str, Any]:
+    """Variable name -> value, or its valueFrom. A name that appears twice fails."""
+    variables = engine_of(objects)["env"]
+    names = [variable["name"] for variable in variables]
+    assert len(names) == len(set(names)), f"a variable is set twice: {sorted(names)}"
+    return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}

@@ -1,0 +1,250 @@
+"""What the rendered objects decide. Every case, both helm lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helm.chart import CASES, Objects, case, changed, engine_of, environment_of, pod_of, rendered
+
+EKS, HOME, LAPTOP = "eks-vllm-two-replicas", "home-sglang", "laptop-vllm-cpu"
+
+
+@pytest.fixture(params=sorted(path.stem for path in CASES.glob("*.yaml")))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def objects(helm: Path, name: str) -> Objects:
+    return rendered(helm, case(name))
+
+
+def test_every_pod_satisfies_pod_security_restricted(objects: Objects) -> None:
+    pods = [pod_of(objects), objects["Pod"][0]["spec"]]
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {kind for volume in pod["volumes"] for kind in volume} <= {
+            "name", "emptyDir", "configMap", "persistentVolumeClaim"
+        }
+
+
+def test_no_pod_gets_a_service_account_token(objects: Objects) -> None:
+    assert pod_of(objects)["automountServiceAccountToken"] is False
+    assert objects["Pod"][0]["spec"]["automountServiceAccountToken"] is False
+    assert objects["ServiceAccount"][0]["automountServiceAccountToken"] is False
+
+
+def test_the_pods_identity_is_the_one_that_pod_identity_binds(objects: Objects) -> None:
+    assert objects["ServiceAccount"][0]["metadata"]["name"] == pod_of(objects)["serviceAccountName"] == "qwen"
+
+
+def test_a_read_only_root_leaves_home_tmp_and_shm_writable(objects: Objects) -> None:
+    mounts = {mount["mountPath"]: mount for mount in engine_of(objects)["volumeMounts"]}
+    writable = {path for path, mount in mounts.items() if not mount.get("readOnly")}
+    assert writable == {"/home/qwen", "/tmp", "/dev/shm"}
+    assert environment_of(objects)["HOME"] == "/home/qwen"
+
+
+def test_shared_memory_is_bounded_and_in_memory(objects: Objects, name: str) -> None:
+    [shm] = [volume for volume in pod_of(objects)["volumes"] if volume["name"] == "shm"]
+    assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": case(name).get("shmSize", "2Gi")}
+
+
+def test_the_key_is_in_no_argument_and_no_plain_variable(objects: Objects, name: str) -> None:
+    variable = "QWEN_API_KEY" if name == HOME else "VLLM_API_KEY"
+    secret = environment_of(objects)[variable]["secretKeyRef"]
+    assert secret == ({"name": "team-key", "key": "token"} if name == EKS else {"name": "qwen-key", "key": "api-key"})
+    assert not any("key" in argument for argument in engine_of(objects)["args"])
+
+
+def test_a_key_is_generated_only_where_none_is_named(helm: Path) -> None:
+    assert "Secret" not in rendered(helm, case(EKS))
+    first, second = (rendered(helm, case(LAPTOP))["Secret"][0]["data"]["api-key"] for _ in range(2))
+    assert first != second
+    assert len(first) >= 40
+
+
+def test_the_image_is_pinned_by_tag_and_digest(helm: Path) -> None:
+    assert engine_of(rendered(helm, case(EKS)))["image"] == f"docker.io/vllm/vllm-openai:v0.32.0-cu129@sha256:{'a' * 64}"
+    assert engine_of(rendered(helm, case(LAPTOP)))["image"] == "docker.io/local/vllm-cpu:0.32.0"
+
+
+def test_the_engine_is_started_without_a_shell(objects: Objects, name: str) -> None:
+    engine = engine_of(objects)
+    assert engine.get("command") == (["python3", "/opt/qwen/serve_sglang.py"] if name == HOME else None)
+    assert all(isinstance(argument, str) for argument in engine["args"])
+
+
+def test_arguments_arrive_unchanged_and_in_order(objects: Objects, name: str) -> None:
+    planned = case(name)["args"]
+    assert engine_of(objects)["args"][: len(planned)] == planned
+
+
+def test_extra_arguments_follow_the_planned_ones(helm: Path) -> None:
+    values = changed(case(LAPTOP), extraArgs=["--max-model-len", "4096"])
+    assert engine_of(rendered(helm, values))["args"][-4:] == ["--max-model-len", "4096", "--shutdown-timeout", "30"]
+
+
+def test_the_grace_period_is_the_sum_of_what_a_leaving_pod_does(helm: Path) -> None:
+    objects = rendered(helm, changed(case(EKS), drain__preStopSeconds=20, drain__seconds=240))
+    engine = engine_of(objects)
+    assert engine["lifecycle"] == {"preStop": {"sleep": {"seconds": 20}}}
+    assert engine["args"][-2:] == ["--shutdown-timeout", "240"]
+    assert pod_of(objects)["terminationGracePeriodSeconds"] == 20 + 240 + 15
+
+
+def test_sglang_drains_by_itself_within_the_same_grace_period(helm: Path) -> None:
+    objects = rendered(helm, case(HOME))
+    assert engine_of(objects)["args"] == case(HOME)["args"]
+    assert pod_of(objects)["terminationGracePeriodSeconds"] == 10 + 120 + 15
+
+
+def test_a_start_has_its_whole_budget_before_the_probe_gives_up(objects: Objects, name: str) -> None:
+    budget = case(name).get("startup", {}).get("budgetSeconds", 900)
+    probe = engine_of(objects)["startupProbe"]
+    assert budget <= probe["periodSeconds"] * probe["failureThreshold"] < budget + probe["periodSeconds"]
+
+
+def test_vllm_itself_waits_as_long_as_the_probe(helm: Path) -> None:
+    assert environment_of(rendered(helm, case(EKS)))["VLLM_ENGINE_READY_TIMEOUT_S"] == "1203"
+
+
+def test_the_rollout_is_given_more_time_than_leaving_and_starting_take(objects: Objects, name: str) -> None:
+    budget = case(name).get("startup", {}).get("budgetSeconds", 900)
+    [deployment] = objects["Deployment"]
+    grace = pod_of(objects)["terminationGracePeriodSeconds"]
+    assert deployment["spec"]["progressDeadlineSeconds"] > budget + grace
+
+
+def test_health_is_cheap_on_sglang_so_that_probes_of_five_seconds_hold(helm: Path) -> None:
+    assert environment_of(rendered(helm, case(HOME)))["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] == "false"
+
+
+def test_a_busy_engine_has_a_minute_before_it_is_restarted(objects: Objects) -> None:
+    probe = engine_of(objects)["livenessProbe"]
+    assert probe["httpGet"] == {"path": "/health", "port": "http"}
+    assert probe["timeoutSeconds"] >= 10
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
+def test_a_rollout_without_spare_gpu_stops_one_pod_first(helm: Path) -> None:
+    strategy = rendered(helm, case(HOME))["Deployment"][0]["spec"]["strategy"]
+    assert strategy == {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+
+
+def test_a_rollout_with_a_spare_gpu_starts_one_pod_first(helm: Path) -> None:
+    strategy = rendered(helm, case(EKS))["Deployment"][0]["spec"]["strategy"]
+    assert strategy == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_gpus_are_requested_and_limited_alike(helm: Path) -> None:
+    resources = engine_of(rendered(helm, case(EKS)))["resources"]
+    assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == 2
+    assert resources["requests"]["memory"] == "24Gi"
+
+
+def test_a_cpu_engine_asks_for_no_gpu(helm: Path) -> None:
+    resources = engine_of(rendered(helm, case(LAPTOP)))["resources"]
+    assert set(resources["limits"]) == {"cpu", "memory"}
+
+
+def test_the_service_sends_to_the_port_that_the_arguments_name(objects: Objects, name: str) -> None:
+    arguments = case(name)["args"]
+    assert engine_of(objects)["ports"] == [{"name": "http", "containerPort": int(arguments[arguments.index("--port") + 1])}]
+    [service] = objects["Service"]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+    labels = objects["Deployment"][0]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_services_selector_leaves_the_test_pod_out(objects: Objects) -> None:
+    [service] = objects["Service"]
+    assert not service["spec"]["selector"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+
+
+def test_a_claim_of_weights_is_mounted_read_only_and_needs_no_network(helm: Path) -> None:
+    objects = rendered(helm, case(LAPTOP))
+    assert {"name": "model", "mountPath": "/models", "readOnly": True} in engine_of(objects)["volumeMounts"]
+    assert environment_of(objects)["HF_HUB_OFFLINE"] == "1"
+    assert objects["NetworkPolicy"][0]["spec"]["egress"] == []
+
+
+def test_weights_of_the_hub_need_dns_and_https_only(helm: Path) -> None:
+    objects = rendered(helm, case(EKS))
+    [rule] = objects["NetworkPolicy"][0]["spec"]["egress"]
+    assert sorted((port["port"], port["protocol"]) for port in rule["ports"]) == [(53, "TCP"), (53, "UDP"), (443, "TCP")]
+    assert environment_of(objects)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub-token", "key": "token"}}
+
+
+def test_only_pods_of_the_namespace_reach_the_engine(objects: Objects) -> None:
+    [rule] = objects["NetworkPolicy"][0]["spec"]["ingress"]
+    assert rule == {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
+
+
+def test_the_cache_is_a_claim_only_where_asked(helm: Path) -> None:
+    claims = rendered(helm, case(HOME))["PersistentVolumeClaim"]
+    assert [claim["metadata"]["name"] for claim in claims] == ["qwen-cache"]
+    assert "PersistentVolumeClaim" not in rendered(helm, case(LAPTOP))
+    own = changed(case(HOME), cache__existingClaim="mine")
+    assert "PersistentVolumeClaim" not in rendered(helm, own)
+    [home] = [volume for volume in pod_of(rendered(helm, own))["volumes"] if volume["name"] == "home"]
+    assert home["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+def test_two_replicas_have_a_disruption_budget_and_one_has_none(helm: Path) -> None:
+    [budget] = rendered(helm, case(EKS))["PodDisruptionBudget"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "PodDisruptionBudget" not in rendered(helm, case(HOME))
+
+
+def test_gpu_pods_tolerate_the_taint_of_the_pool(objects: Objects) -> None:
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod_of(objects)["tolerations"]
+
+
+def test_the_runtime_class_is_set_only_where_the_cluster_needs_it(helm: Path) -> None:
+    assert pod_of(rendered(helm, case(HOME)))["runtimeClassName"] == "nvidia"
+    assert "runtimeClassName" not in pod_of(rendered(helm, case(EKS)))
+
+
+def test_every_object_carries_the_release_and_none_is_kept_after_it(objects: Objects) -> None:
+    for kind in objects.values():
+        for item in kind:
+            assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "qwen"
+            assert "helm.sh/resource-policy" not in item["metadata"].get("annotations", {})
+
+
+def test_escape_hatches_arrive_as_they_are(helm: Path) -> None:
+    volume = {"name": "site", "persistentVolumeClaim": {"claimName": "site", "readOnly": True}}
+    mount = {"name": "site", "mountPath": "/site", "readOnly": True}
+    variable = {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    objects = rendered(
+        helm,
+        changed(
+            case(LAPTOP),
+            extraVolumes=[volume],
+            extraVolumeMounts=[mount],
+            extraEnv=[variable],
+            podAnnotations={"team": "yes"},
+        ),
+    )
+    assert volume in pod_of(objects)["volumes"]
+    assert mount in engine_of(objects)["volumeMounts"]
+    assert variable in engine_of(objects)["env"]
+    assert objects["Deployment"][0]["spec"]["template"]["metadata"]["annotations"]["team"] == "yes"
+
+
+def test_the_helm_test_leaves_nothing_behind(objects: Objects) -> None:
+    annotations = objects["Pod"][0]["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "test"
+    assert set(annotations["helm.sh/hook-delete-policy"].split(",")) == {
+        "before-hook-creation", "hook-succeeded", "hook-failed"
+    }

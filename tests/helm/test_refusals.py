@@ -1,0 +1,75 @@
+"""Values the chart must refuse: one sentence that names the value and the remedy, before anything reaches a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helm.chart import case, changed, refusal
+
+EKS, HOME, LAPTOP = "eks-vllm-two-replicas", "home-sglang", "laptop-vllm-cpu"
+
+
+def with_args(name: str, *more: str) -> dict[str, Any]:
+    return {"args": [*case(name)["args"], *more]}
+
+
+def without(name: str, flag: str) -> dict[str, Any]:
+    arguments = case(name)["args"]
+    at = arguments.index(flag)
+    return {"args": arguments[:at] + arguments[at + 2 :]}
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "latest": (EKS, {"image__tag": "latest"}, ('image.tag is "latest"', "exact release")),
+    "no tag": (EKS, {"image__tag": ""}, ("image.tag is empty",)),
+    "no arguments": (EKS, {"args": []}, ("args is empty", "-f deployments/<name>/values.yaml")),
+    "no port": (EKS, without(EKS, "--port"), ("args has no --port",)),
+    "no host": (HOME, without(HOME, "--host"), ("args has no --host",)),
+    "no served name": (EKS, without(EKS, "--served-model-name"), ("args has no --served-model-name",)),
+    "key in the arguments": (EKS, with_args(EKS, "--api-key", "sk-1"), ("--api-key", "auth.existingSecret")),
+    "key in the arguments, other form": (HOME, {"extraArgs": ["--api-key=sk-1"]}, ("--api-key", "auth.existingSecret")),
+    "key in the environment": (EKS, {"env": {"VLLM_API_KEY": "sk-1"}}, ("VLLM_API_KEY", "auth.existingSecret")),
+    "development routes": (EKS, {"extraEnv": [{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]}, ("VLLM_SERVER_DEV_MODE",)),
+    "drain typed twice": (EKS, with_args(EKS, "--shutdown-timeout", "900"), ("--shutdown-timeout", "drain.seconds")),
+    "GPUs contradict TP": (EKS, {"gpu__count": 1}, ("2 x 1 GPUs", "gpu.count is 1")),
+    "GPUs on the CPU engine": (LAPTOP, {"gpu__count": 1}, ("vllm-cpu uses no GPU", "gpu.count is 1")),
+    "claim missing": (LAPTOP, {"model__claim": ""}, ("model.claim is empty",)),
+    "claim without source": (EKS, {"model__claim": "m"}, ('model.claim is "m"', "model.source to pvc")),
+    "token without hub": (LAPTOP, {"model__tokenSecret": "t"}, ("model.tokenSecret", "model.source is pvc")),
+    "replicas on a single writer": (HOME, {"replicas": 2}, ("is 2", "ReadWriteOnce", "emptyDir")),
+    "surge on a single writer": (HOME, {"rollout__spareReplicas": 1}, ("is 2", "ReadWriteOnce", "emptyDir")),
+    "claim for an emptyDir": (LAPTOP, {"cache__existingClaim": "c"}, ("cache.existingClaim", "cache.type is emptyDir")),
+    "open service, closed policy": (HOME, {"service__type": "LoadBalancer"}, ("networkPolicy.from", "ipBlock")),
+    "engine misspelt": (EKS, {"engine": "vlm"}, ("engine", "'vllm', 'sglang', 'vllm-cpu'")),
+    "unknown key": (EKS, {"replica": 2}, ("replica", "not allowed")),
+    "unknown nested key": (EKS, {"drain__terminationGracePeriodSeconds": 5}, ("terminationGracePeriodSeconds", "not allowed")),
+    "negative replicas": (EKS, {"replicas": -1}, ("replicas", "minimum")),
+    "no key name": (EKS, {"auth__secretKey": ""}, ("secretKey",)),
+    "a number among the arguments": (EKS, {"args": ["m", 8000]}, ("args/1",)),
+    "broken digest": (EKS, {"image__digest": "sha256:12"}, ("digest",)),
+    "root": (EKS, {"securityContext__runAsUser": 0}, ("runAsUser", "minimum")),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_chart_refuses(helm: Path, what: str) -> None:
+    name, change, words = REFUSED[what]
+    said = refusal(helm, changed(case(name), **change))
+    assert all(word in said for word in words), said
+    assert "sk-1" not in said
+
+
+def test_all_problems_are_told_at_once(helm: Path) -> None:
+    said = refusal(helm, changed(case(EKS), image__tag="latest", gpu__count=1, model__claim="m"))
+    assert all(word in said for word in ("image.tag", "gpu.count", "model.claim"))
+
+
+def test_the_chart_without_values_names_the_file_to_give(helm: Path) -> None:
+    assert "-f deployments/<name>/values.yaml" in refusal(helm, {})
+
+
+def test_a_release_name_that_cannot_name_a_service_is_refused(helm: Path) -> None:
+    assert 'release name "4090"' in refusal(helm, case(LAPTOP), release="4090")
