@@ -26,8 +26,8 @@ def warnings(
     request_tokens = request.load.input_tokens + request.load.output_tokens
     if answer.kv_cache_tokens_low < request_tokens:
         found.append(
-            f"At the low end of the memory band {answer.kv_cache_tokens_low} KV tokens remain, less than one request of "
-            f"{request_tokens}: the engine may refuse to start."
+            f"At the low end of the memory band {answer.kv_cache_tokens_low} KV tokens remain, less than one request "
+            f"of {request_tokens}: the engine may refuse to start."
         )
     found.append(
         f"NVIDIA driver R{max(gpu.min_driver_branch, release.min_driver_branch)} or newer: {gpu.id} needs "

@@ -1,0 +1,80 @@
+"""The argument lists, against what the engines' own parsers took (research on vLLM 0.32 and SGLang 0.5.23)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sizing.engine_args import Settings, engine_args, yarn_override
+from sizing.errors import Unsupported
+from sizing.facts import load_facts
+from sizing.request import Serving
+
+FACTS = load_facts()
+SETTINGS = Settings(
+    tp=2,
+    pp=1,
+    max_model_len=8192,
+    max_num_seqs=32,
+    max_num_batched_tokens=2048,
+    gpu_memory_utilization=0.92,
+    kv_cache_dtype="fp8",
+)
+
+
+def value_of(args: tuple[str, ...], flag: str) -> str:
+    return args[args.index(flag) + 1]
+
+
+def test_vllm_gets_the_model_first_and_its_own_words() -> None:
+    model = FACTS.models["qwen3-8b"]
+    args = engine_args(FACTS.engines["vllm"], model, "Qwen/Qwen3-8B", "qwen", "bf16", SETTINGS, Serving(thinking=False))
+    assert args[0] == "Qwen/Qwen3-8B"
+    assert value_of(args, "--tensor-parallel-size") == "2"
+    assert value_of(args, "--kv-cache-dtype") == "fp8"
+    assert value_of(args, "--tool-call-parser") == "hermes"
+    assert "--enable-auto-tool-choice" in args
+    assert json.loads(value_of(args, "--default-chat-template-kwargs")) == {"enable_thinking": False}
+
+
+def test_sglang_gets_the_same_plan_in_its_own_words() -> None:
+    model = FACTS.models["qwen3-8b"]
+    args = engine_args(FACTS.engines["sglang"], model, "Qwen/Qwen3-8B", "qwen", "bf16", SETTINGS, Serving())
+    assert value_of(args, "--model-path") == "Qwen/Qwen3-8B"
+    assert value_of(args, "--context-length") == "8192"
+    assert value_of(args, "--max-running-requests") == "32"
+    assert value_of(args, "--kv-cache-dtype") == "fp8_e4m3"
+    assert value_of(args, "--host") == "0.0.0.0"  # SGLang's default is 127.0.0.1
+    assert "--enable-metrics" in args
+
+
+def test_tools_off_leaves_the_parser_out() -> None:
+    model = FACTS.models["qwen3-8b"]
+    args = engine_args(FACTS.engines["vllm"], model, "m", "qwen", "bf16", SETTINGS, Serving(tools=False))
+    assert "--tool-call-parser" not in args
+    assert "--enable-auto-tool-choice" not in args
+
+
+def test_context_past_the_native_length_switches_yarn_on_in_the_form_vllm_0_32_accepts() -> None:
+    assert yarn_override(FACTS.models["qwen3-8b"], 40_960) is None
+    assert yarn_override(FACTS.models["qwen3-8b"], 131_072) == {
+        "max_position_embeddings": 131_072,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1_000_000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32_768,
+        },
+    }
+
+
+@pytest.mark.parametrize(("key", "tokens"), [("qwen3-8b", 131_073), ("qwen3-0.6b", 65_536), ("qwen3.5-27b", 500_000)])
+def test_a_context_that_cannot_be_stretched_is_refused_with_the_longest_that_works(key: str, tokens: int) -> None:
+    with pytest.raises(Unsupported, match=r"at most"):
+        yarn_override(FACTS.models[key], tokens)
+
+
+def test_fp16_is_said_aloud_since_the_checkpoint_says_bf16() -> None:
+    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "m", "q", "fp16", SETTINGS, Serving())
+    assert value_of(args, "--dtype") == "float16"
