@@ -210,6 +210,7 @@ class Model(Fact):
     audio: Audio | None = None
     quantised_repository: dict[Precision, QuantisedRepository] = Field(default_factory=dict)
     host_table: HostTable | None = None
+    pipeline_parallel: bool = True
     vllm: EngineSupport
     sglang: EngineSupport
     transformers: Stated

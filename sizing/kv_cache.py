@@ -173,9 +173,7 @@ def _longest(layout: KvLayout, blocks: int) -> int:
     return low
 
 
-def sglang_capacity(
-    stages_of_replica: tuple[KvLayout, ...], kv_bytes: tuple[int, ...], max_model_len: int, max_num_seqs: int
-) -> Capacity:
+def sglang_capacity(stages_of_replica: tuple[KvLayout, ...], kv_bytes: tuple[int, ...], max_model_len: int) -> Capacity:
     """
     What SGLang makes of *kv_bytes* per GPU: single tokens (page size 1); a hybrid first gives its states their share.
 

@@ -2,15 +2,21 @@
 One replica, every setting resolved: the input of memory and speed.
 
 ``Asked`` is what somebody wrote, with None where the engine's own default for that version and GPU is wanted;
-``resolve`` fills the defaults in as that engine version would.
+``resolve`` fills the defaults in as that engine version would, and refuses what that engine cannot build.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-from sizing.facts import Gpu, Model, Precision
+from sizing.eras import SglangEra, SglangTier, sglang_era, version_key, vllm_era, vllm_rules
+from sizing.errors import BadRequest, Unsupported
+from sizing.facts import EngineSupport, Gpu, Model, Precision
+from sizing.units import GIB, MIB
+from sizing.weights import QUANTISABLE, weight_formats
 
 KvDtype = Literal["auto", "fp8"]
 
@@ -59,3 +65,201 @@ class Setup:
     text_only: bool
     speculative_tokens: int
     kv_cache_bytes: int | None
+
+
+SGLANG_RUNNING_REQUESTS = 4096  # measured on 0.5.16 (H100); its default without a request limit
+FOUR_BIT_STEP = 32  # inputs of a rank that 4-bit kernels take at once
+GATED_DELTA_NET_CAPABILITY = 8.0  # models.md section 8: no kernel for older cards
+V0_CHUNKED_FROM = 32_768  # the V0 engine cut prompts into chunks only beyond this max_model_len
+LARGEST_TP = 64
+
+
+def resolve(
+    model: Model,
+    precision: Precision,
+    gpu: Gpu,
+    *,
+    engine: Literal["vllm", "sglang"],
+    engine_version: str,
+    asked: Asked,
+    device_bytes: int | None = None,
+) -> Setup:
+    """
+    *asked* with every default that *engine_version* would choose on *gpu*.
+
+    Args:
+        device_bytes: total memory of one GPU as CUDA reports it; None = the GPU's own.
+
+    Raises:
+        Unsupported: the engine, or that version of it, never served the model, or not on that GPU.
+        BadRequest: settings contradict each other, the model or the engine; every problem in one sentence.
+    """
+    _served(model, gpu, engine, engine_version)
+    problems = [*_cut_problems(model, precision, asked), *_length_problems(model, asked)]
+    if problems:
+        raise BadRequest(*problems)
+    total = device_bytes if device_bytes is not None else round(gpu.cuda_total_gib.value * GIB)
+    length = asked.max_model_len or model.context.native_tokens
+    if engine == "vllm":
+        seqs, batched, utilization, prefix = _vllm_defaults(model, gpu, engine_version, total, length)
+    else:
+        seqs, batched, utilization, prefix = _sglang_defaults(model, engine_version, asked, total)
+    return Setup(
+        model=model,
+        precision=precision,
+        gpu=gpu,
+        device_bytes=total,
+        engine=engine,
+        engine_version=engine_version,
+        tp=asked.tp,
+        pp=asked.pp,
+        expert_parallel=asked.expert_parallel and model.experts is not None,
+        max_model_len=length,
+        max_num_seqs=asked.max_num_seqs or seqs,
+        max_num_batched_tokens=asked.max_num_batched_tokens or batched,
+        gpu_memory_utilization=asked.gpu_memory_utilization or utilization,
+        kv_cache_dtype=asked.kv_cache_dtype,
+        enforce_eager=asked.enforce_eager,
+        block_size=asked.block_size,
+        prefix_caching=prefix if asked.prefix_caching is None else asked.prefix_caching,
+        text_only=asked.text_only,
+        speculative_tokens=asked.speculative_tokens,
+        kv_cache_bytes=asked.kv_cache_bytes,
+    )
+
+
+def _served(model: Model, gpu: Gpu, engine: Literal["vllm", "sglang"], version: str) -> None:
+    support: EngineSupport = getattr(model, engine)
+    key = version_key(version)
+    if not support.supported:
+        raise Unsupported(f"{engine} has never served {model.key} ({support.stated or 'no class for it'}).")
+    if support.first and key < version_key(support.first):
+        raise Unsupported(
+            f"{engine} {version} does not serve {model.key}; the first version that does is {support.first}."
+        )
+    if support.last and key > version_key(support.last):
+        raise Unsupported(
+            f"{engine} {version} no longer serves {model.key}; the last version that did is {support.last}."
+        )
+    if model.linear_attention and gpu.compute_capability < GATED_DELTA_NET_CAPABILITY:
+        raise Unsupported(
+            f"{model.key} has Gated DeltaNet layers, whose kernels need compute capability "
+            f"{GATED_DELTA_NET_CAPABILITY}; {gpu.id} has {gpu.compute_capability}. An A10G or newer card serves it."
+        )
+
+
+def _widths(model: Model, precision: Precision, asked: Asked) -> Iterator[tuple[str, int, int]]:
+    """(what, count, step): *count* / tp must be a multiple of *step*."""
+    shape, linear = model.shape, model.linear_attention
+    yield "attention heads", shape.attention_heads, 1
+    if linear:
+        yield "linear-attention key heads", linear.key_heads, 1
+        yield "linear-attention value heads", linear.value_heads, 1
+    if model.vision and not asked.text_only:
+        yield "vision heads", model.vision.heads, 1
+        yield "vision feed-forward width", model.vision.intermediate_size, 1
+    form = weight_formats()[precision]
+    repository = model.quantised_repository.get(precision)
+    quantised = QUANTISABLE - frozenset(repository.unquantised if repository else ())
+
+    def step(part: str) -> int:
+        if part not in quantised:
+            return 1
+        return form.block[1] if form.block else FOUR_BIT_STEP if form.group else 1
+
+    width = (repository.padded_intermediate_size if repository else None) or shape.intermediate_size
+    if model.experts is None and width:
+        yield "feed-forward width", width, step("ffn")
+    if model.experts:
+        if not asked.expert_parallel:
+            yield "expert width", model.experts.intermediate_size, 1
+        if model.experts.shared_intermediate_size:
+            yield "shared-expert width", model.experts.shared_intermediate_size, step("shared_expert")
+    yield "attention width", shape.attention_heads * shape.head_dim, step("attention")
+    if linear:
+        yield "linear-attention width", linear.value_heads * linear.value_head_dim, step("linear_attention")
+
+
+@lru_cache(maxsize=4096)
+def _cut_problems(model: Model, precision: Precision, asked: Asked) -> tuple[str, ...]:
+    tp, pp, shape = asked.tp, asked.pp, model.shape
+    problems = []
+    if tp > 1:
+        widths = tuple(_widths(model, precision, asked))
+        works = [size for size in range(1, LARGEST_TP + 1) if all(n % (size * step) == 0 for _, n, step in widths)]
+        works = [size for size in works if shape.kv_heads % size == 0 or size % shape.kv_heads == 0]
+        wrong = next(((what, n, step) for what, n, step in widths if n % (tp * step)), None)
+        if wrong is None and tp not in works:
+            wrong = ("KV heads", shape.kv_heads, 1)
+        if wrong:
+            what, count, step = wrong
+            unit = f" in multiples of {step} (its {precision} scales)" if step > 1 else ""
+            nearest = min(works, key=lambda size: (abs(size - tp), size))
+            problems.append(
+                f"{model.key} in {precision} has {count} {what}, which do not divide over tp {tp}{unit}; "
+                f"tp {nearest} is the nearest that works."
+            )
+    if pp > shape.layers:
+        problems.append(f"{model.key} has {shape.layers} layers, fewer than pp {pp}; pp {shape.layers} is the most.")
+    if pp > 1 and not model.pipeline_parallel:
+        problems.append(f"{model.key} has no pipeline parallelism in any engine, and pp {pp} was asked; pp 1 works.")
+    if asked.speculative_tokens and not model.params.mtp:
+        problems.append(
+            f"{model.key} has no MTP head, and speculative_tokens {asked.speculative_tokens} was asked; 0 works."
+        )
+    return tuple(problems)
+
+
+def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
+    context, length = model.context, asked.max_model_len
+    longest = max(context.native_tokens, context.yarn_tokens or 0)
+    if length is not None and length > longest:
+        how = f"with YaRN x{context.yarn_factor:g}" if context.yarn_tokens else "natively, and it has no YaRN extension"
+        yield f"max_model_len {length} is beyond the {longest} tokens that {model.key} reaches {how}; {longest} works."
+
+
+def _vllm_defaults(
+    model: Model, gpu: Gpu, version: str, total_bytes: int, max_model_len: int
+) -> tuple[int, int, float, bool]:
+    """(max_num_seqs, max_num_batched_tokens, utilisation, prefix caching) of an OpenAI server."""
+    era = vllm_era(version, gpu.compute_capability)
+    tier = [
+        t for t in vllm_rules().tier if t.from_gib * GIB <= total_bytes and not _excluded(t.not_name_contains, gpu)
+    ][-1]
+    seqs, batched = tier.max_num_seqs, tier.max_num_batched_tokens
+    if era.whole_prompt_profile:
+        small = vllm_rules().tier[0]
+        seqs = small.max_num_seqs
+        batched = small.max_num_batched_tokens
+        if max_model_len <= V0_CHUNKED_FROM:
+            batched = max(batched, max_model_len)
+    prefix = era.hybrid_prefix_caching if model.linear_attention else not era.whole_prompt_profile
+    return seqs, batched, era.gpu_memory_utilization, prefix
+
+
+def _excluded(part_of_name: str, gpu: Gpu) -> bool:
+    return bool(part_of_name) and part_of_name in gpu.id.lower()
+
+
+def _sglang_defaults(model: Model, version: str, asked: Asked, total_bytes: int) -> tuple[int, int, float, bool]:
+    """(max_running_requests, chunked_prefill_size, mem_fraction_static, radix cache)."""
+    era = sglang_era(version)
+    tier = [t for t in era.tiers if t.from_gib * GIB <= total_bytes][-1]
+    chunk = asked.max_num_batched_tokens or tier.chunk
+    fraction = _sglang_fraction(era, tier, chunk, asked.tp, asked.pp, total_bytes)
+    if (model.vision or model.audio) and not asked.text_only:
+        fraction *= era.multimodal_factor
+    return SGLANG_RUNNING_REQUESTS, chunk, round(fraction, 3), True
+
+
+def _sglang_fraction(era: SglangEra, tier: SglangTier, chunk: int, tp: int, pp: int, total_bytes: int) -> float:
+    if era.fraction_by_tp:
+        return era.fraction_by_tp[max(size for size in era.fraction_by_tp if size <= tp)]
+    assert era.reserve is not None
+    reserve = era.reserve
+    graphs = tier.graph_batch_tp4 if tp >= 4 else tier.graph_batch
+    mib = reserve.base_mib + 1.5 * max(chunk, 2048) + 2 * graphs + reserve.mib_per_gpu * tp * pp
+    mib += reserve.prefill_graphs_mib
+    if total_bytes > 60 * GIB:
+        mib = max(mib, reserve.min_reserved_mib)
+    return max(0.05, 1 - mib * MIB / total_bytes)

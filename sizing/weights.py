@@ -39,6 +39,7 @@ class WeightFormat(Fact):
     scale_bits: int = 0
     zero_bits: int = 0
     loaded_zero_bits: tuple[LoadedZeros, ...] = ()
+    unquantised_in_hybrids: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -248,7 +249,8 @@ def weights(
             key=lambda z: z.from_compute_capability,
         )
         form = form.model_copy(update={"zero_bits": zero.bits})
-    plain = frozenset(repository.unquantised) if repository else frozenset()
+    in_hybrid = form.unquantised_in_hybrids if model.linear_attention else ()
+    plain = frozenset(repository.unquantised if repository else in_hybrid)
 
     def size(tensors: Iterator[Tensor], keep: bool = False) -> float:
         return sum(

@@ -1,0 +1,151 @@
+"""
+Which memory rule an engine version follows: eras are facts in ``data/memory/<engine>.toml``, found by version.
+
+Any version has an era: one older or newer than the facts takes the nearest.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import lru_cache
+from typing import Literal
+
+from sizing.errors import BadRequest
+from sizing.facts import DATA, Fact
+
+Version = tuple[int, int, int, int]
+
+
+def version_key(version: str) -> Version:
+    """
+    *version* as numbers that compare: major, minor, patch, post. Builds (``-cu129``) and pre-releases count as theirs.
+
+    Raises:
+        BadRequest: there is no version number in it.
+    """
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.post(\d+))?", version)
+    if not found:
+        raise BadRequest(f"{version!r} is not an engine version; write it as the project tags it, such as 0.32.0")
+    major, minor, patch, post = (int(part or 0) for part in found.groups())
+    return major, minor, patch, post
+
+
+class VllmTier(Fact):
+    """A server's defaults from some GPU memory on; not for GPUs whose name contains ``not_name_contains``."""
+
+    from_gib: float
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    not_name_contains: str = ""
+
+
+class VllmEra(Fact):
+    """One rule of vLLM; the fields are explained at the head of data/memory/vllm.toml."""
+
+    first: str
+    name: str
+    gpu_memory_utilization: float
+    whole_prompt_profile: bool = False
+    min_compute_capability: float = 0.0
+    sampler_copies: float
+    sampler_copies_v2: float = 0.0
+    head_copy: bool
+    graphs_in_budget: bool
+    graphs_in_budget_v2: bool = False
+    graphs_gib: float
+    graphs_gib_per_layer: float
+    non_torch_gib: float
+    non_torch_gib_with_tp: float
+    multimodal_gib: float
+    hybrid_prefix_caching: bool
+    states_limit_sequences: bool
+    v2_runner: bool
+    low_gib: float
+    high_gib: float
+    source: str
+
+
+class VllmRules(Fact):
+    newest_known: str
+    tier: tuple[VllmTier, ...]
+    era: tuple[VllmEra, ...]
+
+
+class SglangTier(Fact):
+    from_gib: float
+    chunk: int
+    graph_batch: int
+    graph_batch_tp4: int
+
+
+class SglangReserve(Fact):
+    base_mib: int
+    mib_per_gpu: int
+    prefill_graphs_mib: int
+    min_reserved_mib: int
+
+
+class SglangEra(Fact):
+    """One rule of SGLang; the fields are explained at the head of data/memory/sglang.toml."""
+
+    first: str
+    name: str
+    fraction_by_tp: dict[int, float] | None = None
+    reserve: SglangReserve | None = None
+    multimodal_factor: float
+    low_gib: float
+    high_gib: float
+    source: str
+    tiers: tuple[SglangTier, ...]
+
+
+class SglangRules(Fact):
+    newest_known: str
+    context_gib: float
+    era: tuple[SglangEra, ...]
+
+
+def _table(engine: str) -> dict[str, object]:
+    return tomllib.loads((DATA / "memory" / f"{engine}.toml").read_text())
+
+
+@lru_cache(maxsize=1)
+def vllm_rules() -> VllmRules:
+    return VllmRules.model_validate(_table("vllm"))
+
+
+@lru_cache(maxsize=1)
+def sglang_rules() -> SglangRules:
+    return SglangRules.model_validate(_table("sglang"))
+
+
+@lru_cache(maxsize=1024)
+def vllm_era(version: str, compute_capability: float) -> VllmEra:
+    """The rule of *version* on a GPU of *compute_capability* (early V1 left older cards on V0)."""
+    key = version_key(version)
+    eras = vllm_rules().era
+    index = max((i for i, era in enumerate(eras) if version_key(era.first) <= key), default=0)
+    while index and eras[index].min_compute_capability > compute_capability:
+        index -= 1
+    return eras[index]
+
+
+@lru_cache(maxsize=1024)
+def sglang_era(version: str) -> SglangEra:
+    """The rule of *version*."""
+    key = version_key(version)
+    eras = sglang_rules().era
+    return eras[max((i for i, era in enumerate(eras) if version_key(era.first) <= key), default=0)]
+
+
+@lru_cache(maxsize=1024)
+def outside_known(engine: Literal["vllm", "sglang"], version: str) -> str | None:
+    """A sentence when *version* is older or newer than the facts, else None."""
+    rules = vllm_rules() if engine == "vllm" else sglang_rules()
+    oldest, newest = rules.era[0].first, rules.newest_known
+    if version_key(version)[:3] > version_key(newest)[:3]:
+        return f"{engine} {version} is newer than the newest known rule ({newest}), which is used; the band is wider"
+    if version_key(version)[:3] < version_key(oldest)[:3]:
+        return f"{engine} {version} is older than the oldest known rule ({oldest}), which is used; the band is wider"
+    return None
