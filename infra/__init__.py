@@ -1,0 +1,1 @@
+"""The Pulumi program: places a committed plan on AWS and decides nothing."""

@@ -1,0 +1,134 @@
+"""The literal commands on the real engine: what ``pulumi up`` makes, changes and removes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from tests.infra.stack import Stack
+
+pytestmark = pytest.mark.pulumi
+
+GPU_GROUP = "aws:eks/nodeGroup:NodeGroup"
+
+
+def test_up_places_the_committed_plan(deployed: Stack) -> None:
+    plan = json.loads(deployed.plan_file().read_text(encoding="utf-8"))
+    placement = plan["placement"]
+    group = deployed.exists(GPU_GROUP, "gpu").inputs
+    assert group["instanceTypes"] == [placement["host_type"]]
+    assert set(group["scalingConfig"].values()) == {placement["hosts"]}
+    zones = {one.id: one.inputs["availabilityZoneId"] for one in deployed.aws.cloud.resources() if "subnet-" in one.id}
+    assert sorted(zones[subnet] for subnet in group["subnetIds"]) == sorted(placement["zone_ids"])
+    assert deployed.outputs()["planDigest"] == f"sha256:{hashlib.sha256(deployed.plan_file().read_bytes()).hexdigest()}"
+
+
+def test_a_second_up_changes_nothing(deployed: Stack) -> None:
+    before = deployed.aws.cloud.resources()
+    deployed.up("--expect-no-changes")
+    assert deployed.aws.cloud.resources() == before
+
+
+def test_more_machines_change_the_gpu_group_alone_and_in_place(deployed: Stack) -> None:
+    deployed.change_placement(hosts=7)
+    assert deployed.planned() == {"NodeGroup gpu": "update"}
+    deployed.up()
+    assert deployed.exists(GPU_GROUP, "gpu").inputs["scalingConfig"]["desiredSize"] == 7
+
+
+def test_another_instance_type_replaces_the_gpu_group_alone(deployed: Stack) -> None:
+    before = deployed.exists(GPU_GROUP, "gpu")
+    deployed.change_placement(host_type="g6e.48xlarge")
+    assert deployed.planned() == {"NodeGroup gpu": "replace"}
+    deployed.up()
+    after = deployed.exists(GPU_GROUP, "gpu")
+    assert after.inputs["instanceTypes"] == ["g6e.48xlarge"]
+    assert after.id != before.id
+
+
+def test_a_larger_disk_changes_the_template_and_rolls_the_gpu_group(deployed: Stack) -> None:
+    deployed.change_placement(disk_gib=777)
+    assert deployed.planned() == {"LaunchTemplate gpu": "update", "NodeGroup gpu": "update"}
+    deployed.up()
+    assert deployed.exists(GPU_GROUP, "gpu").inputs["launchTemplate"]["version"] == "2"
+
+
+def test_a_new_zone_adds_subnets_and_moves_none(deployed: Stack) -> None:
+    deployed.pulumi("config", "set", "--stack", deployed.name, "--path", "zoneIds[0]", "use1-az8")
+    changes = deployed.planned()
+    assert {name for name, operation in changes.items() if operation == "create"} == {
+        "Subnet network-private-use1-az8",
+        "Subnet network-public-use1-az8",
+        "RouteTableAssociation network-private-use1-az8",
+        "RouteTableAssociation network-public-use1-az8",
+    }
+    assert not {name for name in changes if name.startswith("Subnet ") and changes[name] != "create"}
+
+
+def test_destroy_leaves_nothing(deployed: Stack) -> None:
+    assert deployed.aws.cloud.resources()
+    deployed.pulumi("destroy", "--stack", deployed.name, "--yes")
+    assert deployed.aws.cloud.resources() == []
+    assert (
+        json.loads(deployed.pulumi("stack", "export", "--stack", deployed.name))["deployment"].get("resources") is None
+    )
+
+
+def test_a_plan_that_its_request_no_longer_gives_is_placed_with_a_warning(deployed: Stack) -> None:
+    assert "stale" not in deployed.pulumi("preview", "--stack", deployed.name)
+    deployed.change_placement(hosts=7)
+    assert "warning: " in (said := deployed.pulumi("preview", "--stack", deployed.name))
+    assert "stale" in said
+
+
+def test_a_create_that_aws_refuses_is_reported_and_the_next_up_completes_it(empty: Stack) -> None:
+    reason = "AsgInstanceLaunchFailures: InsufficientInstanceCapacity: no capacity for this type in these zones"
+    empty.aws.cloud.refuse(GPU_GROUP, "gpu", reason)
+    assert reason in empty.up(exit_code=None)
+    made = {one.id for one in empty.aws.cloud.resources()}
+    empty.aws.cloud.allow_everything()
+    empty.up()
+    assert made < {one.id for one in empty.aws.cloud.resources()}
+    empty.exists(GPU_GROUP, "gpu")
+
+
+def test_drift_is_seen_by_refresh_and_repaired_by_up(deployed: Stack) -> None:
+    group = deployed.exists(GPU_GROUP, "gpu")
+    group.inputs["scalingConfig"]["desiredSize"] = 0
+    deployed.aws.cloud.put(group)
+    deployed.pulumi("preview", "--stack", deployed.name, "--refresh", "--expect-no-changes", exit_code=None)
+    deployed.up("--refresh")
+    assert deployed.exists(GPU_GROUP, "gpu").inputs["scalingConfig"]["desiredSize"] > 0
+
+
+def test_what_was_deleted_by_hand_is_made_again(deployed: Stack) -> None:
+    deployed.aws.cloud.vanish("aws:budgets/budget:Budget", "budget")
+    count = len(deployed.aws.cloud.resources())
+    deployed.up("--refresh")
+    assert len(deployed.aws.cloud.resources()) == count + 1
+
+
+def test_a_secret_address_is_in_no_file_and_in_no_output(empty: Stack) -> None:
+    address = "someone@example.org"
+    empty.pulumi("config", "set", "--stack", empty.name, "--secret", "budgetEmail", address)
+    said = empty.up("--refresh")
+    said += empty.up("--refresh")
+    said += empty.pulumi("stack", "export", "--stack", empty.name)
+    assert address not in said
+    backend = empty.aws.project.parent / "backend"
+    files = [path for folder in (empty.aws.project, backend) for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if address.encode() in path.read_bytes()]
+    told = empty.exists("aws:budgets/budget:Budget", "budget").inputs["notifications"]
+    assert [one["subscriberEmailAddresses"] for one in told] == [[address], [address]]
+
+
+def test_every_problem_of_the_settings_is_one_sentence_and_nothing_is_made(empty: Stack) -> None:
+    empty.pulumi("config", "set", "--stack", empty.name, "vpcCidr", "10.0.0.0/24")
+    empty.pulumi("config", "set", "--stack", empty.name, "--path", "apiCidrs[0]", "0.0.0.0/0")
+    said = empty.up(exit_code=None)
+    assert "vpcCidr 10.0.0.0/24 is a /24" in said
+    assert "apiCidrs opens the Kubernetes API to the whole internet" in said
+    assert "Traceback" not in said
+    assert empty.aws.cloud.resources() == []
