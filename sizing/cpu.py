@@ -19,9 +19,9 @@ from sizing.kv_cache import capacity
 from sizing.plan import EngineSettings, Estimate, Estimates, LedgerLine, Memory, ModelChoice, Placement, Plan, Serve
 from sizing.request import Request
 from sizing.units import GIB
-from sizing.weights import weight_bytes as weight_bytes_of
+from sizing.weights import weights as weights_per_stage
 
-WEIGHTS_FOLDER = "/models/weights"  # where the chart mounts a model folder of one's own
+WEIGHTS_FOLDER = "/models"  # where the chart mounts the claim that holds the weights
 
 
 def plan_local(
@@ -43,11 +43,11 @@ def plan_local(
     tokens = load.input_tokens + load.output_tokens
     block_size = int(cpu.block_size.value)
     kv_gib = int(cpu.smallest_kv_cache_gib.value)
-    while (kv := capacity(model, kv_gib * GIB, max_model_len, block_size)).kv_cache_tokens < max(
+    while (kv := capacity(model, kv_gib * GIB, max_model_len, block_size)).tokens < max(
         running * tokens, max_model_len
     ):
         kv_gib += 1
-    weights = weight_bytes_of(model, "bf16")
+    weights = weights_per_stage(model, "bf16")[0].total
     settings = Settings(
         tp=1,
         pp=1,
@@ -120,9 +120,9 @@ def plan_local(
                     source=engine.host_source,
                 ),
             ),
-            kv_cache_tokens=kv.kv_cache_tokens,
-            kv_cache_tokens_low=kv.kv_cache_tokens,
-            kv_cache_tokens_high=kv.kv_cache_tokens,
+            kv_cache_tokens=kv.tokens,
+            kv_cache_tokens_low=kv.tokens,
+            kv_cache_tokens_high=kv.tokens,
             max_concurrency=round(kv.max_concurrency, 3),
         ),
         serve=Serve(

@@ -25,6 +25,7 @@ from sizing.setup import Asked, Setup, resolve
 from sizing.traffic import Traffic, performance
 from sizing.units import GIB
 
+DEFAULT_PRECISION: Precision = "bf16"
 Count = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
@@ -149,7 +150,7 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
         )
         setup = resolve(
             model,
-            question.precision or implied or "bf16",
+            question.precision or implied or DEFAULT_PRECISION,
             gpu,
             engine=question.engine,
             engine_version=question.engine_version or engine.default_version,

@@ -28,6 +28,7 @@ DATA = Path(__file__).parent / "data"
 
 Basis = Literal["measured", "documented", "calculated"]
 Precision = Literal["bf16", "fp16", "fp8", "int8", "awq", "gptq-int4", "gptq-int8", "nvfp4", "w4a16"]
+Repository = Literal[Precision, "gguf"]  # what a quantised repository of the hub holds
 
 
 class Fact(BaseModel):
@@ -200,7 +201,7 @@ class Model(Fact):
     thinking_stated: str
     source: str
     notes: str = ""
-    quantised: dict[str, Literal[Precision, "gguf"]] = Field(default_factory=dict)
+    quantised: dict[str, Repository] = Field(default_factory=dict)
     context: Context
     params: Params
     shape: Shape
@@ -419,8 +420,8 @@ class Facts(Fact):
     digest: str
 
     @cached_property
-    def _model_names(self) -> dict[str, tuple[str, str | None]]:
-        names: dict[str, tuple[str, str | None]] = {}
+    def _model_names(self) -> dict[str, tuple[str, Repository | None]]:
+        names: dict[str, tuple[str, Repository | None]] = {}
         for key, model in self.models.items():
             names[key.lower()] = (key, None)
             names.update({hub_id.lower(): (key, None) for hub_id in model.hub_ids})
@@ -431,7 +432,7 @@ class Facts(Fact):
     def _gpu_names(self) -> dict[str, str]:
         return {_spelling(name): gpu.id for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)}
 
-    def model(self, name: str) -> tuple[Model, str | None]:
+    def model(self, name: str) -> tuple[Model, Repository | None]:
         """The model called *name* (catalogue key or hub id, any case) and the precision its repository implies."""
         found = self._model_names.get(name.strip().lower())
         if not found:

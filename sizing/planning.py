@@ -15,12 +15,13 @@ from sizing import __version__
 from sizing.cpu import plan_local
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.errors import BadRequest, DoesNotFit, KitError, Unsupported
-from sizing.facts import Engine, EngineVersion, Facts, Model
+from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
 from sizing.host_needs import disk_gib, drain_s, weight_load_s
 from sizing.plan import (
     EngineSettings,
     Estimate,
     Estimates,
+    LedgerLine,
     Memory,
     ModelChoice,
     Placement,
@@ -28,7 +29,7 @@ from sizing.plan import (
     Rejected,
     Serve,
 )
-from sizing.request import Limits, Request
+from sizing.request import Limits, Place, Request, Targets
 from sizing.search import Found, Option, search
 from sizing.versions import release_of
 from sizing.warnings import warnings
@@ -56,7 +57,7 @@ def plan(name: str, request: Request, facts: Facts, model: Model | None = None) 
     return _assemble(name, request, facts, model, engine, release, found)
 
 
-def with_precision(request: Request, implied: str | None) -> Request:
+def with_precision(request: Request, implied: Repository | None) -> Request:
     """The request with the precision that its repository implies. Raises ``BadRequest`` if the two disagree."""
     if implied is None:
         return request
@@ -165,7 +166,7 @@ def _assemble(
         ),
         memory=Memory(
             device_bytes=setup.device_bytes,
-            ledger=answer.ledger,
+            ledger=tuple(LedgerLine(**line._asdict()) for line in answer.ledger),
             kv_cache_tokens=answer.kv_cache_tokens,
             kv_cache_tokens_low=answer.kv_cache_tokens_low,
             kv_cache_tokens_high=answer.kv_cache_tokens_high,
@@ -212,26 +213,35 @@ def _lost(option: Option, best: Option) -> Rejected:
     return Rejected(candidate=option.label, reason=reason, usd_per_hour=option.cost.usd_per_hour)
 
 
-def _relaxations(request: Request, length: int) -> Iterator[tuple[str, Request, int]]:
-    """Ways to ask for less, mildest first, each with its name."""
+def _relaxations(request: Request, length: int, facts: Facts) -> Iterator[tuple[str, Request, int]]:
+    """Ways to ask for less or of more hardware, mildest first: each alone, all at once, larger hosts, the cloud."""
     limits = request.limits
-
-    def with_limits(**changes: object) -> Request:
-        return request.model_copy(update={"limits": limits.model_copy(update=changes)})
-
-    tokens = request.load.input_tokens + request.load.output_tokens
-    if length > tokens:
-        yield f"with max_model_len {tokens}", request, tokens
+    shorter = request.load.input_tokens + request.load.output_tokens
+    single: list[tuple[str, dict[str, object]]] = []
     if limits.kv_cache_dtype == "auto":
-        yield "with an fp8 KV cache allowed", with_limits(kv_cache_dtype=None), length
+        single.append(("without limits.kv_cache_dtype", {"kv_cache_dtype": None}))
     if limits.precision is not None:
-        yield "without limits.precision", with_limits(precision=None), length
+        single.append(("without limits.precision", {"precision": None}))
     if limits.usd_per_hour is not None:
-        yield "without limits.usd_per_hour", with_limits(usd_per_hour=None), length
+        single.append(("without limits.usd_per_hour", {"usd_per_hour": None}))
     if limits.gpus is not None:
-        yield "without limits.gpus", with_limits(gpus=None), length
-    if request.targets.ttft_ms is not None or request.targets.tpot_ms is not None:
-        yield "without latency targets", request.model_copy(update={"targets": type(request.targets)()}), length
+        single.append(("without limits.gpus", {"gpus": None}))
+    if length > shorter:
+        yield f"with max_model_len {shorter}", request, shorter
+    for name, change in single:
+        yield name, request.model_copy(update={"limits": limits.model_copy(update=change)}), length
+    if request.targets != Targets():
+        yield "without latency targets", request.model_copy(update={"targets": Targets()}), length
+    if single:
+        free = limits.model_copy(update={key: None for _, change in single for key in change})
+        everything = request.model_copy(update={"limits": free})
+        yield f"{', '.join(name for name, _ in single)} and with max_model_len {shorter}", everything, shorter
+    if request.place.kind == "home":
+        for host in sorted(facts.hosts.values(), key=lambda host: host.gpu_count):
+            if host.id != request.place.host:
+                place = request.place.model_copy(update={"host": host.id})
+                yield f"on {host.id}", request.model_copy(update={"place": place}), length
+        yield "on AWS", request.model_copy(update={"place": Place(kind="aws-eks")}), length
 
 
 def _what_would_work(
@@ -247,9 +257,10 @@ def _what_would_work(
             break
     sentence = (
         f"nothing of {len(found.rejected)} candidates carries {model.key} for {asked} of {load.input_tokens} + "
-        f"{load.output_tokens} tokens at max_model_len {length}; for example {closest.candidate}: {closest.reason}."
+        f"{load.output_tokens} tokens at max_model_len {length}; for example {closest.candidate}: "
+        f"{closest.reason.rstrip('.')}."
     )
-    for how, relaxed, relaxed_length in _relaxations(request, length):
+    for how, relaxed, relaxed_length in _relaxations(request, length, facts):
         try:
             options = search(relaxed, facts, model, engine, release, relaxed_length).options
         except KitError:
@@ -257,7 +268,7 @@ def _what_would_work(
         if options:
             best = options[0]
             return (
-                f"{sentence} {how.capitalize()} it works: {best.label}, {best.cost.usd_per_hour:.2f} $/h, TTFT "
+                f"{sentence} {how[0].upper()}{how[1:]} it works: {best.label}, {best.cost.usd_per_hour:.2f} $/h, TTFT "
                 f"{best.performance.ttft_s.mean * 1000:.0f} ms, TPOT {best.performance.tpot_s.mean * 1000:.1f} ms."
             )
     return sentence

@@ -33,7 +33,7 @@ def explanation(plan: Plan, every: bool) -> RenderableType:
         lost.add_row(loser.candidate, f"{loser.usd_per_hour:.2f}" if loser.usd_per_hour else "", loser.reason)
     more = len(plan.rejected) - len(rejected)
     tail = [Text(f"{more} more candidates were rejected; `qwenkit explain {plan.name}` lists them.")] if more else []
-    return Group(plan_view(plan), lost, *tail)
+    return Group(plan_view(plan), *([lost] if lost.row_count else []), *tail)
 
 
 def _facts(plan: Plan) -> Table:

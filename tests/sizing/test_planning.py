@@ -1,0 +1,153 @@
+"""The plan as a whole: it meets what was asked, adds up, says why the others lost, and comes back from its file."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sizing.errors import KitError
+from sizing.facts import load_facts
+from sizing.plan import Plan
+from sizing.planning import plan
+from sizing.request import Limits, Load, Place, Request, Targets, read_request
+
+FACTS = load_facts()
+DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
+REQUESTS = sorted(DEPLOYMENTS.glob("*/request.toml"))
+
+
+def planned(path: Path) -> Plan:
+    return plan(path.parent.name, read_request(path), FACTS)
+
+
+@pytest.fixture(scope="module", params=REQUESTS, ids=lambda path: path.parent.name)
+def made(request: pytest.FixtureRequest) -> Plan:
+    return planned(request.param)
+
+
+def test_a_plan_meets_its_targets(made: Plan) -> None:
+    targets = made.request.targets
+    for target_ms, estimate in (
+        (targets.ttft_ms, made.estimates.ttft_s),
+        (targets.tpot_ms, made.estimates.tpot_s),
+    ):
+        assert target_ms is None or getattr(estimate, targets.statistic) * 1000 <= target_ms
+
+
+def test_the_memory_ledger_sums_to_the_device(made: Plan) -> None:
+    assert sum(line.bytes for line in made.memory.ledger) == made.memory.device_bytes
+    assert all(line.bytes >= 0 for line in made.memory.ledger)
+
+
+def test_the_cost_is_the_sum_of_its_lines(made: Plan) -> None:
+    assert abs(sum(made.cost.lines.values(), Decimal(0)) - made.cost.usd_per_hour) < Decimal("0.001")
+
+
+def test_every_band_holds_its_mean(made: Plan) -> None:
+    for name in ("ttft_s", "tpot_s", "output_tokens_per_s", "requests_per_s"):
+        estimate = getattr(made.estimates, name)
+        assert 0 < estimate.low <= estimate.mean <= estimate.high
+        assert estimate.source
+
+
+def test_the_engine_holds_the_gpus_it_was_given_and_one_request_at_least(made: Plan) -> None:
+    engine, placement = made.engine, made.placement
+    assert engine.tp * engine.pp == max(1, placement.gpus_per_replica)
+    assert placement.hosts * placement.gpus_per_host >= placement.replicas * placement.gpus_per_replica
+    assert made.memory.kv_cache_tokens >= engine.max_model_len
+    assert str(engine.max_model_len) in engine.args
+
+
+def test_a_plan_comes_back_from_its_file_unchanged(made: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(made.to_json())
+    assert Plan.load(path) == made
+
+
+def test_planning_twice_gives_the_same_bytes() -> None:
+    assert planned(REQUESTS[0]).to_json() == planned(REQUESTS[0]).to_json()
+
+
+def test_every_loser_has_a_reason_and_no_loser_that_meets_is_cheaper() -> None:
+    made = planned(DEPLOYMENTS / "prod-qwen3-8b" / "request.toml")
+    assert len(made.runners_up) == 3
+    for loser in (*made.runners_up, *made.rejected):
+        assert loser.reason, loser.candidate
+        if loser.usd_per_hour is not None:
+            assert loser.usd_per_hour >= made.cost.usd_per_hour
+
+
+def test_every_instance_type_of_the_survey_is_chosen_or_rejected() -> None:
+    made = planned(DEPLOYMENTS / "prod-qwen3-8b" / "request.toml")
+    seen = " ".join([made.placement.host_type, *(loser.candidate for loser in (*made.runners_up, *made.rejected))])
+    assert [instance for instance in FACTS.instances if instance not in seen] == []
+
+
+def test_4_bit_weights_are_taken_only_when_nothing_before_them_meets() -> None:
+    load = Load(concurrency=1, input_tokens=500, output_tokens=100)
+    place = Place(kind="home", host="home-1x-rtx-4090")
+    small = plan("small", Request(model="qwen3-8b", load=load, place=place), FACTS)
+    large = plan(
+        "large", Request(model="qwen3-14b", load=load, place=place, limits=Limits(max_model_len=16_384)), FACTS
+    )
+    assert small.model.precision == "bf16"
+    assert large.model.precision in ("fp8", "awq")
+    forced = plan("forced", Request(model="Qwen/Qwen3-8B-AWQ", load=load, place=place), FACTS)
+    assert (forced.model.precision, forced.model.repository) == ("awq", "Qwen/Qwen3-8B-AWQ")
+
+
+def test_a_tighter_target_never_makes_a_plan_cheaper() -> None:
+    load = Load(concurrency=32, input_tokens=1000, output_tokens=200)
+    costs = [
+        plan(
+            "t", Request(model="qwen3-8b", load=load, targets=Targets(tpot_ms=t), place=Place(kind="aws-eks")), FACTS
+        ).cost.usd_per_hour
+        for t in (200, 60, 30, 15)
+    ]
+    assert costs == sorted(costs)
+
+
+def test_replicas_asked_for_availability_are_planned() -> None:
+    made = plan(
+        "two",
+        Request(
+            model="qwen3-8b",
+            load=Load(concurrency=8, input_tokens=500, output_tokens=100),
+            place=Place(kind="aws-eks"),
+            limits=Limits(min_replicas=2),
+        ),
+        FACTS,
+    )
+    assert made.placement.replicas >= 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    model=st.sampled_from(sorted(FACTS.models)),
+    concurrency=st.integers(1, 500),
+    input_tokens=st.integers(1, 50_000),
+    output_tokens=st.integers(1, 8_000),
+    engine=st.sampled_from(["vllm", "sglang"]),
+    gpus=st.sampled_from([("A10G",), ("L40S",), ("H100-SXM", "A100-40GB-SXM"), ("RTX PRO 6000 Blackwell Server",)]),
+)
+def test_any_sensible_request_is_planned_or_refused_in_sentences(
+    model: str, concurrency: int, input_tokens: int, output_tokens: int, engine: str, gpus: tuple[str, ...]
+) -> None:
+    request = Request.model_validate(
+        {
+            "model": model,
+            "load": {"concurrency": concurrency, "input_tokens": input_tokens, "output_tokens": output_tokens},
+            "place": {"kind": "aws-eks"},
+            "limits": {"engine": engine, "gpus": gpus},
+        }
+    )
+    try:
+        made = plan("any", request, FACTS)
+    except KitError as refusal:
+        assert all(problem.strip() for problem in refusal.problems)
+    else:
+        assert made.memory.kv_cache_tokens >= input_tokens + output_tokens
