@@ -6,29 +6,12 @@ Any version has an era: one older or newer than the facts takes the nearest.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from functools import lru_cache
 from typing import Literal
 
-from sizing.errors import BadRequest
 from sizing.facts import DATA, Fact
-
-Version = tuple[int, int, int, int]
-
-
-def version_key(version: str) -> Version:
-    """
-    *version* as numbers that compare: major, minor, patch, post. Builds (``-cu129``) and pre-releases count as theirs.
-
-    Raises:
-        BadRequest: there is no version number in it.
-    """
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.post(\d+))?", version)
-    if not found:
-        raise BadRequest(f"{version!r} is not an engine version; write it as the project tags it, such as 0.32.0")
-    major, minor, patch, post = (int(part or 0) for part in found.groups())
-    return major, minor, patch, post
+from sizing.versions import release_of
 
 
 class VllmTier(Fact):
@@ -68,6 +51,7 @@ class VllmEra(Fact):
 
 class VllmRules(Fact):
     newest_known: str
+    flashinfer_workspace_mib: int
     tier: tuple[VllmTier, ...]
     era: tuple[VllmEra, ...]
 
@@ -123,9 +107,9 @@ def sglang_rules() -> SglangRules:
 @lru_cache(maxsize=1024)
 def vllm_era(version: str, compute_capability: float) -> VllmEra:
     """The rule of *version* on a GPU of *compute_capability* (early V1 left older cards on V0)."""
-    key = version_key(version)
+    key = release_of(version)
     eras = vllm_rules().era
-    index = max((i for i, era in enumerate(eras) if version_key(era.first) <= key), default=0)
+    index = max((i for i, era in enumerate(eras) if release_of(era.first) <= key), default=0)
     while index and eras[index].min_compute_capability > compute_capability:
         index -= 1
     return eras[index]
@@ -134,9 +118,9 @@ def vllm_era(version: str, compute_capability: float) -> VllmEra:
 @lru_cache(maxsize=1024)
 def sglang_era(version: str) -> SglangEra:
     """The rule of *version*."""
-    key = version_key(version)
+    key = release_of(version)
     eras = sglang_rules().era
-    return eras[max((i for i, era in enumerate(eras) if version_key(era.first) <= key), default=0)]
+    return eras[max((i for i, era in enumerate(eras) if release_of(era.first) <= key), default=0)]
 
 
 @lru_cache(maxsize=1024)
@@ -144,8 +128,8 @@ def outside_known(engine: Literal["vllm", "sglang"], version: str) -> str | None
     """A sentence when *version* is older or newer than the facts, else None."""
     rules = vllm_rules() if engine == "vllm" else sglang_rules()
     oldest, newest = rules.era[0].first, rules.newest_known
-    if version_key(version)[:3] > version_key(newest)[:3]:
+    if release_of(version)[:3] > release_of(newest)[:3]:
         return f"{engine} {version} is newer than the newest known rule ({newest}), which is used; the band is wider"
-    if version_key(version)[:3] < version_key(oldest)[:3]:
+    if release_of(version)[:3] < release_of(oldest)[:3]:
         return f"{engine} {version} is older than the oldest known rule ({oldest}), which is used; the band is wider"
     return None

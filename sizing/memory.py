@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sizing.eras import VllmEra, outside_known, sglang_era, sglang_rules, vllm_era
+from sizing.eras import VllmEra, outside_known, sglang_era, sglang_rules, vllm_era, vllm_rules
 from sizing.facts import Basis, Model
 from sizing.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
 from sizing.setup import Setup
-from sizing.units import GIB, gib
+from sizing.units import GIB, MIB, gib
 from sizing.weights import StageWeights, weights
 
 FLOAT32_BYTES = 4
@@ -133,6 +133,12 @@ def _multimodal(setup: Setup) -> bool:
     return setup.model.params.tower > 0 and not setup.text_only
 
 
+def _uses_flashinfer(setup: Setup) -> bool:
+    """Hopper's FlashAttention reads fp8 KV itself; elsewhere FlashInfer does, and on B200/B300 it is the default."""
+    generation = int(setup.gpu.compute_capability)
+    return generation == 10 or (setup.kv_cache_dtype == "fp8" and generation != 9)
+
+
 def _vllm_overhead(setup: Setup) -> Overhead:
     model, shape, tokens = setup.model, setup.model.shape, setup.max_num_batched_tokens
     era = vllm_era(setup.engine_version, setup.gpu.compute_capability)
@@ -156,9 +162,12 @@ def _vllm_overhead(setup: Setup) -> Overhead:
     graphs = round((era.graphs_gib + era.graphs_gib_per_layer * shape.layers / setup.pp) * GIB)
     counted = era.graphs_in_budget_v2 if v2 else era.graphs_in_budget
     several = setup.tp > 1 or setup.pp > 1
+    non_torch = round((era.non_torch_gib_with_tp if several else era.non_torch_gib) * GIB)
+    if _uses_flashinfer(setup):
+        non_torch += vllm_rules().flashinfer_workspace_mib * MIB
     widen = UNKNOWN_VERSION_FACTOR if outside_known("vllm", setup.engine_version) else 1
     return Overhead(
-        non_torch=round((era.non_torch_gib_with_tp if several else era.non_torch_gib) * GIB),
+        non_torch=non_torch,
         activation=compiling,
         multimodal=round(era.multimodal_gib * GIB) if _multimodal(setup) else 0,
         graphs=0 if setup.enforce_eager else graphs,
@@ -191,10 +200,11 @@ def _kv_bytes(setup: Setup, stage: StageWeights, overhead: Overhead) -> int:
         return setup.kv_cache_bytes
     share = setup.gpu_memory_utilization
     if setup.engine == "sglang":
-        return round((setup.device_bytes - overhead.non_torch) * share) - stage.total
+        return round((setup.device_bytes - overhead.non_torch) * share) - stage.total - stage.padding
     budget = round(setup.device_bytes * share)
     graphs = 0 if overhead.graphs_outside else overhead.graphs
-    return budget - stage.total - overhead.non_torch - overhead.activation - overhead.multimodal - graphs
+    measured = overhead.non_torch + overhead.activation + overhead.multimodal + graphs
+    return budget - stage.total - stage.padding - measured
 
 
 def _capacity(setup: Setup, kv: tuple[KvLayout, ...], kv_bytes: list[int]) -> Capacity:
@@ -220,12 +230,13 @@ def _refusal(
     """Why the engine would not start, in one sentence with both numbers and the nearest change that fits."""
     model, card, total = setup.model, setup.gpu.id, setup.device_bytes
     what = f"{model.key} in {setup.precision}"
-    taken = stage.total + overhead.non_torch
+    taken = stage.total + stage.padding + overhead.non_torch
     usable = round(total * setup.gpu_memory_utilization)
     if setup.kv_cache_bytes is not None and taken + setup.kv_cache_bytes > total:
         return (
             f"{what} and its {gib(setup.kv_cache_bytes):.2f} GiB of KV cache take "
-            f"{gib(taken + setup.kv_cache_bytes):.2f} GiB of a GPU; {card} has {gib(total):.2f}. A KV cache of {gib(max(0, total - taken)):.2f} GiB fits."
+            f"{gib(taken + setup.kv_cache_bytes):.2f} GiB of a GPU; "
+            f"{card} has {gib(total):.2f}. A KV cache of {gib(max(0, total - taken)):.2f} GiB fits."
         )
     if setup.kv_cache_bytes is None and setup.engine == "vllm" and usable > total - STARTUP_GIB * GIB:
         most = (total - STARTUP_GIB * GIB) / total
@@ -312,17 +323,18 @@ def _ledger(setup: Setup, stage: StageWeights, overhead: Overhead, kv_bytes: int
         LedgerLine("weights", stage.text + stage.embedding, "calculated", arithmetic),
         LedgerLine("vision and audio towers", stage.towers, "calculated", arithmetic),
         LedgerLine("MTP draft layer", stage.draft, "calculated", arithmetic),
+        LedgerLine("allocator rounding", stage.padding, "calculated", "PyTorch rounds large allocations to 2 MiB"),
         LedgerLine("CUDA context and libraries", overhead.non_torch, "measured", overhead.source),
         LedgerLine("activations", overhead.activation, "calculated", overhead.source),
         LedgerLine("image and audio encoding", overhead.multimodal, "measured", overhead.source),
         LedgerLine("CUDA graphs", overhead.graphs, "calculated", overhead.source),
         LedgerLine("KV cache", kv_bytes, "calculated", overhead.source),
     ]
-    rounding = stage.total - stage.text - stage.embedding - stage.towers - stage.draft
-    lines[0] = lines[0]._replace(bytes=lines[0].bytes + rounding)
     shown = tuple(line for line in lines if line.bytes)
     left = setup.device_bytes - sum(line.bytes for line in shown)
-    return (*shown, LedgerLine("left free" if left >= 0 else "missing", left, "calculated", "the rest of the card"))
+    # SGLang measures nothing beforehand: what its fraction leaves is where activations and graphs go.
+    rest = "left free" if setup.engine == "vllm" else "activations, CUDA graphs and free"
+    return (*shown, LedgerLine(rest if left >= 0 else "missing", left, "calculated", "the rest of the card"))
 
 
 def _notes(setup: Setup, held: Capacity) -> tuple[str, ...]:

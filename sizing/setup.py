@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from sizing.eras import SglangEra, SglangTier, sglang_era, version_key, vllm_era, vllm_rules
+from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import EngineSupport, Gpu, Model, Precision
 from sizing.units import GIB, MIB
+from sizing.versions import release_of
 from sizing.weights import QUANTISABLE, weight_formats
 
 KvDtype = Literal["auto", "fp8"]
@@ -130,14 +131,14 @@ def resolve(
 
 def _served(model: Model, gpu: Gpu, engine: Literal["vllm", "sglang"], version: str) -> None:
     support: EngineSupport = getattr(model, engine)
-    key = version_key(version)
+    key = release_of(version)
     if not support.supported:
         raise Unsupported(f"{engine} has never served {model.key} ({support.stated or 'no class for it'}).")
-    if support.first and key < version_key(support.first):
+    if support.first and key < release_of(support.first):
         raise Unsupported(
             f"{engine} {version} does not serve {model.key}; the first version that does is {support.first}."
         )
-    if support.last and key > version_key(support.last):
+    if support.last and key > release_of(support.last):
         raise Unsupported(
             f"{engine} {version} no longer serves {model.key}; the last version that did is {support.last}."
         )

@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sizing.facts import DATA, Fact, Model, Precision
+from sizing.units import MIB
 
 VOCABULARY_PADDING = 64  # rows; vLLM vocab_parallel_embedding.DEFAULT_VOCAB_PADDING_SIZE
-QUANTISABLE = frozenset({"attention", "linear_attention", "ffn", "experts", "shared_expert"})
+ALLOCATION_STEP = 2 * MIB  # PyTorch's caching allocator rounds allocations from LARGE_ALLOCATION up to this
+LARGE_ALLOCATION = 10 * MIB
+QUANTISABLE = frozenset({"attention", "linear_attention", "linear_attention_output", "ffn", "experts", "shared_expert"})
 
 
 class LoadedZeros(Fact):
@@ -38,6 +41,7 @@ class WeightFormat(Fact):
     group: int | None = None
     scale_bits: int = 0
     zero_bits: int = 0
+    repacked: bool = False
     loaded_zero_bits: tuple[LoadedZeros, ...] = ()
     unquantised_in_hybrids: tuple[str, ...] = ()
 
@@ -58,6 +62,7 @@ class Tensor:
         split: the dimension cut over tensor-parallel ranks; "experts" cuts columns, or copies under expert parallelism.
         smallest: rows that one rank keeps at least (one KV head).
         bits: width of an element that is never quantised.
+        fused: lies in one allocation with the tensor before it (query, key and value).
     """
 
     part: str
@@ -67,6 +72,7 @@ class Tensor:
     copies: int = 1
     smallest: int = 1
     bits: int = 16
+    fused: bool = False
 
     def on_rank(self, tp: int, expert_parallel: bool) -> tuple[int, int, int]:
         """(rows, columns, copies) that one rank holds."""
@@ -86,7 +92,7 @@ def attention_layer(model: Model) -> Iterator[Tensor]:
     keys = shape.kv_heads * shape.head_dim
     gates = 2 if shape.attn_output_gate else 1
     yield Tensor("attention", queries * gates, shape.hidden_size, "rows")
-    yield Tensor("attention", keys, shape.hidden_size, "rows", copies=2, smallest=shape.head_dim)
+    yield Tensor("attention", keys, shape.hidden_size, "rows", copies=2, smallest=shape.head_dim, fused=True)
     yield Tensor("attention", shape.hidden_size, queries, "columns")
     if shape.qkv_bias:
         yield Tensor("norm", queries, split="rows")
@@ -102,7 +108,7 @@ def linear_attention_layer(model: Model) -> Iterator[Tensor]:
     hidden = model.shape.hidden_size
     keys, values = linear.key_heads * linear.key_head_dim, linear.value_heads * linear.value_head_dim
     yield Tensor("linear_attention", 2 * keys + 2 * values, hidden, "rows")
-    yield Tensor("linear_attention", hidden, values, "columns")
+    yield Tensor("linear_attention_output", hidden, values, "columns")
     yield Tensor("gate", 2 * linear.value_heads, hidden, "rows")
     yield Tensor("convolution", 2 * keys + values, linear.conv_kernel, "rows")
     yield Tensor("norm", linear.value_heads, split="rows")  # dt_bias
@@ -166,11 +172,13 @@ def towers(model: Model, tp: int) -> Iterator[Tensor]:
         yield Tensor("tower", model.params.tower, split="rows")
 
 
-def tensor_bytes(tensor: Tensor, form: WeightFormat, quantised: bool, tp: int, expert_parallel: bool) -> float:
-    """Bytes of *tensor* on one rank, scales and zero points included."""
+def tensor_bytes(
+    tensor: Tensor, form: WeightFormat, quantised: bool, tp: int, expert_parallel: bool
+) -> tuple[float, float]:
+    """Bytes of *tensor* on one rank: the elements; their scales and zero points."""
     rows, columns, copies = tensor.on_rank(tp, expert_parallel)
     if not quantised:
-        return rows * columns * copies * tensor.bits / 8
+        return rows * columns * copies * tensor.bits / 8, 0
     scale_bits, group = form.scale_bits + form.zero_bits, form.group
     block_rows, block_columns = form.block or (1, 1)
     if tensor.part == "experts":
@@ -188,7 +196,7 @@ def tensor_bytes(tensor: Tensor, form: WeightFormat, quantised: bool, tp: int, e
         scales = rows * (columns // group)
     else:
         scales = rows
-    return copies * (rows * columns * form.bits + scales * scale_bits) / 8
+    return copies * rows * columns * form.bits / 8, copies * scales * scale_bits / 8
 
 
 def layer_kinds(model: Model) -> tuple[bool, ...]:
@@ -213,14 +221,34 @@ def stages(layers: int, pp: int) -> tuple[range, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StageWeights:
-    """Bytes on one GPU of a stage. ``total`` = sum of the others; ``host`` lies in host memory, outside the total."""
+    """
+    Bytes on one GPU of a stage: ``total`` = text + embedding + towers + draft.
+
+    Outside the total: ``padding``, what the allocator rounds up (in ``text`` where the format is repacked on loading),
+    and ``host``, what lies in host memory.
+    """
 
     total: int
     text: int
     embedding: int
     towers: int
     draft: int
+    padding: int
     host: int
+
+
+class Size(NamedTuple):
+    """Bytes of some tensors, and what the allocator rounds up on top."""
+
+    bytes: float
+    rounding: float = 0
+
+    def __add__(self, other: Size) -> Size:  # type: ignore[override]
+        return Size(self.bytes + other.bytes, self.rounding + other.rounding)
+
+
+def _rounding(count: float) -> float:
+    return -count % ALLOCATION_STEP if count >= LARGE_ALLOCATION else 0
 
 
 @lru_cache(maxsize=16384)
@@ -252,48 +280,53 @@ def weights(
     in_hybrid = form.unquantised_in_hybrids if model.linear_attention else ()
     plain = frozenset(repository.unquantised if repository else in_hybrid)
 
-    def size(tensors: Iterator[Tensor], keep: bool = False) -> float:
-        return sum(
-            tensor_bytes(
-                tensor,
-                form,
-                not keep and form.bits < 16 and tensor.part in QUANTISABLE and tensor.part not in plain,
-                tp,
-                expert_parallel,
-            )
-            for tensor in tensors
-        )
+    def size(tensors: Iterator[Tensor], keep: bool = False) -> Size:
+        allocations: list[float] = []
+        all_scales = 0.0
+        for tensor in tensors:
+            quantised = not keep and form.bits < 16 and tensor.part in QUANTISABLE and tensor.part not in plain
+            count, scales = tensor_bytes(tensor, form, quantised, tp, expert_parallel)
+            all_scales += scales
+            if tensor.fused:
+                allocations[-1] += count
+            else:
+                allocations.append(count)
+        return Size(sum(allocations) + all_scales, sum(_rounding(count) for count in allocations))
 
     shape = model.shape
     padded = repository.padded_intermediate_size if repository else None
     vocabulary = ceil(shape.vocab_size / VOCABULARY_PADDING) * VOCABULARY_PADDING
     embedding = vocabulary // tp * shape.hidden_size * 2
-    after_attention = size(feed_forward(model, padded)) + 2 * shape.hidden_size * 2
+    after_attention = size(feed_forward(model, padded)) + Size(2 * shape.hidden_size * 2)
     kinds = layer_kinds(model)
     full = size(attention_layer(model)) + after_attention
-    linear = size(linear_attention_layer(model)) + after_attention if model.linear_attention else 0.0
-    tower = 0 if text_only else size(towers(model, tp))
-    draft_bytes = size(draft_layer(model), keep="mtp" in plain) if draft and model.params.mtp else 0.0
+    linear = size(linear_attention_layer(model)) + after_attention if model.linear_attention else Size(0)
+    tower = 0 if text_only else round(size(towers(model, tp)).bytes)
+    draft_size = size(draft_layer(model), keep="mtp" in plain) if draft and model.params.mtp else Size(0)
     element = 2 if form.bits >= 16 else form.bits / 8
-    host = model.host_table.params * element if model.host_table else 0
-    other = model.params.other_on_gpu * 2
+    host = round(model.host_table.params * element) if model.host_table else 0
     found = []
     for stage, layers in enumerate(stages(shape.layers, pp)):
         first, last = stage == 0, stage == pp - 1
-        text = sum(full if kinds[layer] else linear for layer in layers)
-        text += other if first else 0
-        text += shape.hidden_size * 2 if last else 0  # the final norm
-        head = last and model.modality != "embedding" and not (shape.tie_word_embeddings and first)
-        table = embedding * (first + head)
-        extra = (tower if first else 0, draft_bytes if last else 0)
+        text = sum((full if kinds[layer] else linear for layer in layers), Size(0))
+        if first:
+            text += Size(model.params.other_on_gpu * 2)
+        if last:
+            text += Size(shape.hidden_size * 2)  # the final norm
+        tables = first + (last and model.modality != "embedding" and not (shape.tie_word_embeddings and first))
+        padding = text.rounding + tables * _rounding(embedding)
+        if form.repacked and compute_capability is not None:
+            text, padding = Size(text.bytes + padding), 0
+        stage_towers, stage_draft = tower if first else 0, round(draft_size.bytes) if last else 0
         found.append(
             StageWeights(
-                total=round(text + table + sum(extra)),
-                text=round(text),
-                embedding=table,
-                towers=round(extra[0]),
-                draft=round(extra[1]),
-                host=round(host) if first else 0,
+                total=round(text.bytes) + tables * embedding + stage_towers + stage_draft,
+                text=round(text.bytes),
+                embedding=tables * embedding,
+                towers=stage_towers,
+                draft=stage_draft,
+                padding=round(padding),
+                host=host if first else 0,
             )
         )
     return tuple(found)
