@@ -37,7 +37,11 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name := concat (keys $v.env) (pluck "name" $v.extraEnv) | sortAlpha }}
+{{- $names := keys $v.env }}
+{{- range $v.extraEnv }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- range $name := $names }}
 {{- if has $name (list $engine.keyVariable "HF_TOKEN" "HUGGING_FACE_HUB_TOKEN" "VLLM_SERVER_DEV_MODE") }}
 {{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret and model.tokenSecret, and development routes stay closed." $name) }}
 {{- end }}
