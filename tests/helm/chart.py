@@ -6,7 +6,7 @@ import copy
 import json
 import subprocess
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,19 @@ def changed(values: Values, **by_path: Any) -> Values:
     return result
 
 
-def template(helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0") -> subprocess.CompletedProcess[str]:
+def template(
+    helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0"
+) -> subprocess.CompletedProcess[str]:
     """``helm template`` with *values*, as a finished process. The same question is asked once."""
     return _template(helm, json.dumps(values), release, kube)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _template(helm: Path, values: str, release: str, kube: str) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(values)
         file.flush()
-        command = [helm, "template", release, CHART, "--namespace", "qwen", "--kube-version", kube, "-f", file.name]
+        command = [str(helm), "template", release, str(CHART), "-n", "qwen", "--kube-version", kube, "-f", file.name]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

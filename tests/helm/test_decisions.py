@@ -33,7 +33,10 @@ def test_every_pod_satisfies_pod_security_restricted(objects: Objects) -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert {kind for volume in pod["volumes"] for kind in volume} <= {
-            "name", "emptyDir", "configMap", "persistentVolumeClaim"
+            "name",
+            "emptyDir",
+            "configMap",
+            "persistentVolumeClaim",
         }
 
 
@@ -74,7 +77,8 @@ def test_a_key_is_generated_only_where_none_is_named(helm: Path) -> None:
 
 
 def test_the_image_is_pinned_by_tag_and_digest(helm: Path) -> None:
-    assert engine_of(rendered(helm, case(EKS)))["image"] == f"docker.io/vllm/vllm-openai:v0.32.0-cu129@sha256:{'a' * 64}"
+    pinned = f"docker.io/vllm/vllm-openai:v0.32.0-cu129@sha256:{'a' * 64}"
+    assert engine_of(rendered(helm, case(EKS)))["image"] == pinned
     assert engine_of(rendered(helm, case(LAPTOP)))["image"] == "docker.io/local/vllm-cpu:0.32.0"
 
 
@@ -159,7 +163,8 @@ def test_a_cpu_engine_asks_for_no_gpu(helm: Path) -> None:
 
 def test_the_service_sends_to_the_port_that_the_arguments_name(objects: Objects, name: str) -> None:
     arguments = case(name)["args"]
-    assert engine_of(objects)["ports"] == [{"name": "http", "containerPort": int(arguments[arguments.index("--port") + 1])}]
+    port = int(arguments[arguments.index("--port") + 1])
+    assert engine_of(objects)["ports"] == [{"name": "http", "containerPort": port}]
     [service] = objects["Service"]
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
     labels = objects["Deployment"][0]["spec"]["template"]["metadata"]["labels"]
@@ -181,7 +186,8 @@ def test_a_claim_of_weights_is_mounted_read_only_and_needs_no_network(helm: Path
 def test_weights_of_the_hub_need_dns_and_https_only(helm: Path) -> None:
     objects = rendered(helm, case(EKS))
     [rule] = objects["NetworkPolicy"][0]["spec"]["egress"]
-    assert sorted((port["port"], port["protocol"]) for port in rule["ports"]) == [(53, "TCP"), (53, "UDP"), (443, "TCP")]
+    ports = sorted((port["port"], port["protocol"]) for port in rule["ports"])
+    assert ports == [(53, "TCP"), (53, "UDP"), (443, "TCP")]
     assert environment_of(objects)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub-token", "key": "token"}}
 
 
@@ -246,5 +252,7 @@ def test_the_helm_test_leaves_nothing_behind(objects: Objects) -> None:
     annotations = objects["Pod"][0]["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "test"
     assert set(annotations["helm.sh/hook-delete-policy"].split(",")) == {
-        "before-hook-creation", "hook-succeeded", "hook-failed"
+        "before-hook-creation",
+        "hook-succeeded",
+        "hook-failed",
     }

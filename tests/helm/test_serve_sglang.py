@@ -17,7 +17,7 @@ import pytest
 
 from tests.helm.chart import CHART
 
-STANDIN = '''
+STANDIN = """
 import json, logging, multiprocessing, os, sys
 from pathlib import Path
 
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         "key_in_environment": "QWEN_API_KEY" in os.environ,
         "child_exit": process.exitcode,
     }))
-'''
+"""
 
 
 @pytest.fixture
