@@ -219,6 +219,11 @@ class Model(Fact):
     def __hash__(self) -> int:
         return hash(self.key)
 
+    @property
+    def name(self) -> str:
+        """As people write it: the hub id without its owner."""
+        return self.hub_ids[0].split("/")[-1]
+
     def repository(self, precision: str) -> str | None:
         """Hub id whose checkpoint has *precision* as it lies on the hub; None if nobody official published one."""
         if precision in ("bf16", "fp16"):

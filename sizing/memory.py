@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sizing.eras import VllmEra, outside_known, sglang_era, sglang_rules, vllm_era, vllm_rules
-from sizing.facts import Basis, Model
+from sizing.facts import Basis, Model, Precision
 from sizing.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
-from sizing.setup import Setup
+from sizing.setup import Setup, tensor_parallel_sizes
 from sizing.units import GIB, MIB, gib
-from sizing.weights import StageWeights, weights
+from sizing.weights import StageWeights, weight_formats, weights
 
+ROOMY = 0.85  # share of the budget that weights may take for a suggestion
+UNOFFICIAL_SHARE = 0.05  # of the weights: checkpoints of one format by different makers differ by as much
 FLOAT32_BYTES = 4
 ACTIVATION_BYTES = 2
 LARGEST_CAPTURE = 512  # sequences; vLLM captures decode graphs up to this
@@ -103,7 +105,7 @@ def memory(setup: Setup) -> MemoryAnswer:
     fullest = min(range(len(free)), key=lambda stage: free[stage] / max(1, kv[stage].block_bytes))
     stage, layout = per_stage[fullest], kv[fullest]
     reason = _refusal(setup, stage, layout, overhead, free[fullest], held)
-    low, high = _band(setup, kv, free, overhead, held)
+    low, high = _band(setup, kv, free, stage.total, overhead, held)
     kv_bytes = max(0, free[fullest])
     return MemoryAnswer(
         fits=reason is None,
@@ -127,6 +129,11 @@ def memory(setup: Setup) -> MemoryAnswer:
 def _runs_v2(era: VllmEra, model: Model) -> bool:
     """vLLM's second model runner took over plain dense text models first (ground-truth.md 1.5; the H200 logs)."""
     return era.v2_runner and not (model.experts or model.linear_attention or model.vision or model.audio)
+
+
+def _unofficial(setup: Setup) -> bool:
+    """Whether the checkpoint is somebody's own recipe, so that its size is only known roughly."""
+    return weight_formats()[setup.precision].recipes_differ and setup.model.repository(setup.precision) is None
 
 
 def _multimodal(setup: Setup) -> bool:
@@ -214,13 +221,14 @@ def _capacity(setup: Setup, kv: tuple[KvLayout, ...], kv_bytes: list[int]) -> Ca
 
 
 def _band(
-    setup: Setup, kv: tuple[KvLayout, ...], free: list[int], overhead: Overhead, held: Capacity
+    setup: Setup, kv: tuple[KvLayout, ...], free: list[int], weight_bytes: int, overhead: Overhead, held: Capacity
 ) -> tuple[int, int]:
     """The tokens that 9 of 10 starts hold. Given KV memory leaves nothing to chance."""
     if setup.kv_cache_bytes is not None:
         return held.tokens, held.tokens
-    low = _capacity(setup, kv, [size - overhead.low_slack for size in free])
-    high = _capacity(setup, kv, [size + overhead.high_slack for size in free])
+    unsure = round(UNOFFICIAL_SHARE * weight_bytes) if _unofficial(setup) else 0
+    low = _capacity(setup, kv, [size - overhead.low_slack - unsure for size in free])
+    high = _capacity(setup, kv, [size + overhead.high_slack + unsure for size in free])
     return low.tokens, high.tokens
 
 
@@ -229,7 +237,7 @@ def _refusal(
 ) -> str | None:
     """Why the engine would not start, in one sentence with both numbers and the nearest change that fits."""
     model, card, total = setup.model, setup.gpu.id, setup.device_bytes
-    what = f"{model.key} in {setup.precision}"
+    what = f"{model.name} in {setup.precision}"
     taken = stage.total + stage.padding + overhead.non_torch
     usable = round(total * setup.gpu_memory_utilization)
     if setup.kv_cache_bytes is not None and taken + setup.kv_cache_bytes > total:
@@ -285,8 +293,8 @@ def _outside_budget(setup: Setup, stage: StageWeights, layout: KvLayout, overhea
         spare = round(total * (1 - setup.gpu_memory_utilization)) + overhead.activation + overhead.multimodal
         if overhead.graphs > spare:
             return (
-                f"CUDA graphs of {setup.model.key} take {gib(overhead.graphs):.2f} GiB beside the budget; {card} keeps "
-                f"{gib(spare):.2f} at gpu_memory_utilization {setup.gpu_memory_utilization:g}. enforce_eager fits."
+                f"CUDA graphs of {setup.model.name} take {gib(overhead.graphs):.2f} GiB beside the budget; "
+                f"{card} keeps {gib(spare):.2f} at gpu_memory_utilization {setup.gpu_memory_utilization:g}. enforce_eager fits."
             )
         return None
     # Graphs are estimated on a pool of one block for every sequence captured (m113: 784 MiB a layer = 256 pages).
@@ -295,7 +303,7 @@ def _outside_budget(setup: Setup, stage: StageWeights, layout: KvLayout, overhea
     if taken > total - STARTUP_GIB * GIB:
         fewer = max(0, int((total - STARTUP_GIB * GIB - stage.total - overhead.non_torch) // layout.block_bytes))
         return (
-            f"Starting with {setup.max_num_seqs} sequences tries graphs of {setup.model.key} on {gib(pool):.2f} GiB "
+            f"Starting with {setup.max_num_seqs} sequences tries graphs of {setup.model.name} on {gib(pool):.2f} GiB "
             f"beside {gib(stage.total):.2f} of weights; {card} has {gib(total):.2f}. "
             f"max_num_seqs {fewer} or enforce_eager fits."
         )
@@ -303,18 +311,20 @@ def _outside_budget(setup: Setup, stage: StageWeights, layout: KvLayout, overhea
 
 
 def _smaller(setup: Setup) -> str:
-    """The nearest change that makes the weights fit: more GPUs, or fewer bits."""
-    share = setup.gpu_memory_utilization * setup.device_bytes
-    for tp in (2, 4, 8):
-        if tp > setup.tp and setup.model.shape.attention_heads % tp == 0:
-            stage = weights(setup.model, setup.precision, tp=tp, pp=setup.pp, text_only=setup.text_only)[0]
-            if stage.total < 0.85 * share:
-                return f"tp {tp} fits."
+    """The nearest change that makes the weights fit: more GPUs, then fewer bits."""
+    model, share = setup.model, setup.gpu_memory_utilization * setup.device_bytes
+
+    def fit(precision: Precision, tp: int) -> bool:
+        return weights(model, precision, tp=tp, pp=setup.pp, text_only=setup.text_only)[0].total < ROOMY * share
+
+    sizes = tensor_parallel_sizes(
+        model, setup.precision, text_only=setup.text_only, expert_parallel=setup.expert_parallel
+    )
+    changes = [f"tp {tp}" for tp in sizes if tp > setup.tp and fit(setup.precision, tp)][:1]
     if setup.precision in ("bf16", "fp16"):
-        for precision in ("fp8", "awq"):
-            if weights(setup.model, precision, tp=setup.tp, pp=setup.pp)[0].total < 0.85 * share:
-                return f"{precision} fits."
-    return "A GPU with more memory, or more of them, is needed."
+        fewer_bits: tuple[Precision, ...] = ("fp8", "awq")
+        changes += [precision for precision in fewer_bits if fit(precision, setup.tp)][:1]
+    return f"{' or '.join(changes)} fits." if changes else "A GPU with more memory, or more of them, is needed."
 
 
 def _ledger(setup: Setup, stage: StageWeights, overhead: Overhead, kv_bytes: int) -> tuple[LedgerLine, ...]:
@@ -347,6 +357,8 @@ def _notes(setup: Setup, held: Capacity) -> tuple[str, ...]:
         )
     if setup.max_model_len > setup.model.context.native_tokens:
         notes.append(f"YaRN x{setup.model.context.yarn_factor:g} beyond {setup.model.context.native_tokens} tokens")
+    if _unofficial(setup):
+        notes.append(f"no official {setup.precision} repository: weights by the format's plain rule, the band is wider")
     if setup.model.host_table:
         notes.append("the n-gram table is pinned in host memory")
     return tuple(notes)

@@ -133,30 +133,32 @@ def _served(model: Model, gpu: Gpu, engine: Literal["vllm", "sglang"], version: 
     support: EngineSupport = getattr(model, engine)
     key = release_of(version)
     if not support.supported:
-        raise Unsupported(f"{engine} has never served {model.key} ({support.stated or 'no class for it'}).")
+        raise Unsupported(f"{engine} has never served {model.name} ({support.stated or 'no class for it'}).")
     if support.first and key < release_of(support.first):
         raise Unsupported(
-            f"{engine} {version} does not serve {model.key}; the first version that does is {support.first}."
+            f"{engine} {version} does not serve {model.name}; the first version that does is {support.first}."
         )
     if support.last and key > release_of(support.last):
         raise Unsupported(
-            f"{engine} {version} no longer serves {model.key}; the last version that did is {support.last}."
+            f"{engine} {version} no longer serves {model.name}; the last version that did is {support.last}."
         )
     if model.linear_attention and gpu.compute_capability < GATED_DELTA_NET_CAPABILITY:
         raise Unsupported(
-            f"{model.key} has Gated DeltaNet layers, whose kernels need compute capability "
+            f"{model.name} has Gated DeltaNet layers, whose kernels need compute capability "
             f"{GATED_DELTA_NET_CAPABILITY}; {gpu.id} has {gpu.compute_capability}. An A10G or newer card serves it."
         )
 
 
-def _widths(model: Model, precision: Precision, asked: Asked) -> Iterator[tuple[str, int, int]]:
+def _widths(
+    model: Model, precision: Precision, text_only: bool, expert_parallel: bool
+) -> Iterator[tuple[str, int, int]]:
     """(what, count, step): *count* / tp must be a multiple of *step*."""
     shape, linear = model.shape, model.linear_attention
     yield "attention heads", shape.attention_heads, 1
     if linear:
         yield "linear-attention key heads", linear.key_heads, 1
         yield "linear-attention value heads", linear.value_heads, 1
-    if model.vision and not asked.text_only:
+    if model.vision and not text_only:
         yield "vision heads", model.vision.heads, 1
         yield "vision feed-forward width", model.vision.intermediate_size, 1
     form = weight_formats()[precision]
@@ -172,7 +174,7 @@ def _widths(model: Model, precision: Precision, asked: Asked) -> Iterator[tuple[
     if model.experts is None and width:
         yield "feed-forward width", width, step("ffn")
     if model.experts:
-        if not asked.expert_parallel:
+        if not expert_parallel:
             yield "expert width", model.experts.intermediate_size, 1
         if model.experts.shared_intermediate_size:
             yield "shared-expert width", model.experts.shared_intermediate_size, step("shared_expert")
@@ -181,32 +183,43 @@ def _widths(model: Model, precision: Precision, asked: Asked) -> Iterator[tuple[
         yield "linear-attention width", linear.value_heads * linear.value_head_dim, step("linear_attention")
 
 
+def _uncut(model: Model, precision: Precision, tp: int, text_only: bool, expert_parallel: bool) -> str | None:
+    """What does not divide over *tp*, in words; None when everything does."""
+    for what, count, step in _widths(model, precision, text_only, expert_parallel):
+        if count % (tp * step):
+            unit = f" in multiples of {step} (its {precision} scales)" if step > 1 else ""
+            return f"{count} {what}, which do not divide over tp {tp}{unit}"
+    kv_heads = model.shape.kv_heads
+    if kv_heads % tp and tp % kv_heads:
+        return f"{kv_heads} KV heads, which neither divide tp {tp} nor are divided by it"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def tensor_parallel_sizes(
+    model: Model, precision: Precision, *, text_only: bool = False, expert_parallel: bool = False
+) -> tuple[int, ...]:
+    """Every tensor-parallel size that the engines can cut the model into, ascending; 1 always works."""
+    sizes = range(2, LARGEST_TP + 1)
+    return (1, *(tp for tp in sizes if not _uncut(model, precision, tp, text_only, expert_parallel)))
+
+
 @lru_cache(maxsize=4096)
 def _cut_problems(model: Model, precision: Precision, asked: Asked) -> tuple[str, ...]:
     tp, pp, shape = asked.tp, asked.pp, model.shape
     problems = []
-    if tp > 1:
-        widths = tuple(_widths(model, precision, asked))
-        works = [size for size in range(1, LARGEST_TP + 1) if all(n % (size * step) == 0 for _, n, step in widths)]
-        works = [size for size in works if shape.kv_heads % size == 0 or size % shape.kv_heads == 0]
-        wrong = next(((what, n, step) for what, n, step in widths if n % (tp * step)), None)
-        if wrong is None and tp not in works:
-            wrong = ("KV heads", shape.kv_heads, 1)
-        if wrong:
-            what, count, step = wrong
-            unit = f" in multiples of {step} (its {precision} scales)" if step > 1 else ""
-            nearest = min(works, key=lambda size: (abs(size - tp), size))
-            problems.append(
-                f"{model.key} in {precision} has {count} {what}, which do not divide over tp {tp}{unit}; "
-                f"tp {nearest} is the nearest that works."
-            )
+    sizes = tensor_parallel_sizes(model, precision, text_only=asked.text_only, expert_parallel=asked.expert_parallel)
+    if tp not in sizes:
+        why = _uncut(model, precision, tp, asked.text_only, asked.expert_parallel) or f"no cut over tp {tp}"
+        nearest = min(sizes, key=lambda size: (abs(size - tp), size))
+        problems.append(f"{model.name} in {precision} has {why}; tp {nearest} is the nearest that works.")
     if pp > shape.layers:
-        problems.append(f"{model.key} has {shape.layers} layers, fewer than pp {pp}; pp {shape.layers} is the most.")
+        problems.append(f"{model.name} has {shape.layers} layers, fewer than pp {pp}; pp {shape.layers} is the most.")
     if pp > 1 and not model.pipeline_parallel:
-        problems.append(f"{model.key} has no pipeline parallelism in any engine, and pp {pp} was asked; pp 1 works.")
+        problems.append(f"{model.name} has no pipeline parallelism in any engine, and pp {pp} was asked; pp 1 works.")
     if asked.speculative_tokens and not model.params.mtp:
         problems.append(
-            f"{model.key} has no MTP head, and speculative_tokens {asked.speculative_tokens} was asked; 0 works."
+            f"{model.name} has no MTP head, and speculative_tokens {asked.speculative_tokens} was asked; 0 works."
         )
     return tuple(problems)
 
@@ -216,7 +229,7 @@ def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
     longest = max(context.native_tokens, context.yarn_tokens or 0)
     if length is not None and length > longest:
         how = f"with YaRN x{context.yarn_factor:g}" if context.yarn_tokens else "natively, and it has no YaRN extension"
-        yield f"max_model_len {length} is beyond the {longest} tokens that {model.key} reaches {how}; {longest} works."
+        yield f"max_model_len {length} is beyond the {longest} tokens that {model.name} reaches {how}; {longest} works."
 
 
 def _vllm_defaults(

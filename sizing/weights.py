@@ -42,8 +42,8 @@ class WeightFormat(Fact):
     scale_bits: int = 0
     zero_bits: int = 0
     repacked: bool = False
+    recipes_differ: bool = False
     loaded_zero_bits: tuple[LoadedZeros, ...] = ()
-    unquantised_in_hybrids: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -277,8 +277,7 @@ def weights(
             key=lambda z: z.from_compute_capability,
         )
         form = form.model_copy(update={"zero_bits": zero.bits})
-    in_hybrid = form.unquantised_in_hybrids if model.linear_attention else ()
-    plain = frozenset(repository.unquantised if repository else in_hybrid)
+    plain = frozenset(repository.unquantised if repository else ())
 
     def size(tensors: Iterator[Tensor], keep: bool = False) -> Size:
         allocations: list[float] = []
