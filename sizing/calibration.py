@@ -29,12 +29,17 @@ class Constant(Fact):
 
     value: float
     guess: float
+    fitted: bool = True  # False: documented, the fit leaves it alone
     error: float | None = None
     rows: int = 0
 
 
 class Era(Fact):
-    """Releases from ``since`` on, until the next era; only the constants that differ from the engine's own."""
+    """
+    Releases from ``since`` on, until the next era; only the constants that differ from the engine's own.
+
+    ``name@class`` holds on that class of GPU only.
+    """
 
     since: str
     constants: dict[str, Constant]
@@ -57,7 +62,7 @@ class Kernel(Fact):
 
 
 class GpuClass(Fact):
-    """GPUs by compute capability (inclusive); ``datacentre`` narrows to cards with NVLink or HBM where given."""
+    """GPUs by compute capability, inclusive."""
 
     capability: tuple[float, float]
     constants: dict[str, Constant]
@@ -107,6 +112,11 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def link_of(gpu: Gpu) -> str:
+    """What joins two of them: ``nvlink`` where every card has it; an optional bridge is not counted on."""
+    return "nvlink" if gpu.interconnect.startswith("NVLink") else "pcie"
+
+
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Every constant of one (engine era, GPU class, link), by name, and how the three are called."""
@@ -150,7 +160,7 @@ class Calibration:
         speed = self.engines.engines[engine]
         era = self.era(engine, version)
         name = self.gpu_class(gpu)
-        link = "nvlink" if gpu.nvlink_gb_s_total else "pcie"
+        link = link_of(gpu)
         layers = (
             self.gpus.default,
             self.gpus.classes[name].constants if name != "default" else {},
@@ -159,6 +169,7 @@ class Calibration:
             era.constants,
         )
         values = {key: constant.value for layer in layers for key, constant in layer.items()}
+        values |= {key.removesuffix("@" + name): value for key, value in values.items() if key.endswith("@" + name)}
         return Constants(values, speed.mixed, era.since, name, link)
 
 

@@ -3,12 +3,13 @@ How long one engine step takes: what it reads, what it computes, what it costs b
 
 A step carries ``decode_sequences`` one-token rows and ``prefill_tokens`` prompt tokens through every layer:
 
-    matrices     weights read once / (bandwidth x reached share)  with  2 x weights x rows / (tensor rate x reached share)
+    matrices     weights read once / (bandwidth x share)  with  2 x weights x rows / (tensor rate x share)
     experts      the same, over the experts that the rows touch: 1 - (1 - k/E)^rows of them
     attention    keys and values of every decoded sequence read once; 4 x heads x head_dim x pairs FLOP for prompts
     state        Gated-DeltaNet state read and written once per decoded sequence
     all-reduce   two per layer under tensor parallelism: latency + 2 (tp-1)/tp x hidden bytes / link
-    fixed        per step, per layer, per sequence: launches, scheduling, sampling
+    fixed        per layer on the GPU; per step and per sequence in the engine: scheduling, sampling
+    launches     without a captured graph the CPU starts every kernel: the step takes at least that long
 
 Where reading and computing overlap they are joined as (a^3 + b^3)^(1/3): between the larger and the sum, as GEMMs
 measured at 64..512 rows on an H200 lie (data/measurements/h200-roofline.jsonl). Shares and fixed costs are fitted
@@ -74,8 +75,12 @@ class StepModel:
     pair_s: float  # one query attending one key, all layers
     reduce_step_s: float
     reduce_token_s: float
-    step_fixed_s: float
-    prefill_fixed_s: float
+    step_fixed_s: float  # on the GPU
+    engine_step_s: float  # on the CPU, between steps
+    engine_prefill_s: float
+    launch_s: float  # on the CPU, all kernels one by one, while the GPU works
+    eager: bool  # decode steps are launched kernel by kernel too
+    graph_rows: float  # up to so many rows with a prompt among them, one launch replays a captured graph
     sequence_s: float
 
     @classmethod
@@ -115,18 +120,16 @@ class StepModel:
         state_bytes = 2.0 * linear.state_bytes_per_sequence / tp if linear else 0.0
 
         reduces = 2 * layers if tp > 1 else 0
-        link = gpu.nvlink_gb_s_total / 2 if gpu.nvlink_gb_s_total else gpu.pcie_gb_s_one_direction
+        link = gpu.nvlink_gb_s_total / 2 if constants.link == "nvlink" else gpu.pcie_gb_s_one_direction
         reduce_bytes = 2 * (tp - 1) / tp * shape.hidden_size * 2
 
         linear_layers = shape.linear_attention_layers
-        fixed = constants["step_s"] + layers * constants["layer_s"] + linear_layers * constants["linear_layer_s"]
+        fixed = layers * constants["layer_s"] + linear_layers * constants["linear_layer_s"]
         if experts:
             fixed += layers * constants["expert_layer_s"]
             if setup.expert_parallel:
                 fixed += layers * constants["expert_parallel_layer_s"]
-        if setup.enforce_eager:
-            fixed += layers * constants["eager_layer_s"]
-        fixed += (setup.pp - 1) * constants["stage_s"]
+        launch = layers * constants["eager_layer_s"] + linear_layers * constants["eager_linear_layer_s"]
         return cls(
             constants=constants,
             stages=setup.pp,
@@ -148,12 +151,14 @@ class StepModel:
             / tp
             * shape.head_dim
             / (bf16_flops * constants["attention"]),
-            reduce_step_s=reduces * constants["reduce_s"] * (tp - 1).bit_length(),
+            reduce_step_s=reduces * constants["reduce_s"] * constants["link_latency"] * (tp - 1).bit_length(),
             reduce_token_s=reduces * reduce_bytes / (link * _GIGA * constants["link"]),
-            step_fixed_s=fixed,
-            prefill_fixed_s=constants["prefill_step_s"]
-            + layers * constants["prefill_layer_s"]
-            + linear_layers * constants["linear_prefill_layer_s"],
+            step_fixed_s=fixed * constants["kernel_latency"],
+            engine_step_s=constants["step_s"] + (setup.pp - 1) * constants["stage_s"],
+            engine_prefill_s=constants["prefill_step_s"],
+            launch_s=launch,
+            eager=setup.enforce_eager,
+            graph_rows=0.0 if setup.enforce_eager else constants["graph_rows"],
             sequence_s=constants["sequence_s"],
         )
 
@@ -184,13 +189,17 @@ class StepModel:
             + _overlap(self.matrix_read_s, self.matrix_token_s * rows)
             + _overlap(self.head_read_s, self.head_row_s * (decode_rows + 1))
             + self.kv_token_s * decode_context_tokens
-            + (self.state_sequence_s + self.sequence_s) * decode_sequences
+            + self.state_sequence_s * decode_sequences
             + self.reduce_step_s
             + self.reduce_token_s * rows
         )
         if self.expert_read_s:
             touched = 1 - (1 - self.expert_floor) * self.expert_miss**rows
             seconds += _overlap(self.expert_read_s * touched, self.expert_token_s * rows)
+        engine_s = self.engine_step_s + self.sequence_s * decode_sequences
         if prefill_tokens:
-            seconds += self.prefill_fixed_s + self.pair_s * prefill_tokens * prefill_context_tokens
-        return seconds
+            seconds += self.pair_s * prefill_tokens * prefill_context_tokens
+            engine_s += self.engine_prefill_s
+        if rows > self.graph_rows and (prefill_tokens or self.eager):
+            seconds = _overlap(seconds, self.launch_s)
+        return seconds + engine_s
