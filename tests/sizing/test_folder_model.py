@@ -13,7 +13,9 @@ from sizing.folder_model import folder_model
 
 FACTS = load_facts()
 DENSE = [
-    model for model in FACTS.models.values() if model.model_type in ("qwen2", "qwen3") and model.modality.startswith("text")
+    model
+    for model in FACTS.models.values()
+    if model.model_type in ("qwen2", "qwen3") and model.modality.startswith("text")
 ]
 
 
@@ -46,7 +48,7 @@ def test_the_parameter_count_of_a_folder_is_the_hubs(model: Model, tmp_path: Pat
 
 
 def test_a_folder_without_config_or_with_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="has no config.json"):
+    with pytest.raises(BadRequest, match=r"has no config\.json"):
         folder_model(tmp_path, FACTS)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(Unsupported, match="describes a llama"):
