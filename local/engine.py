@@ -1,0 +1,116 @@
+"""
+The image of the CPU engine: a small Debian with what vLLM links to, and a `vllm` command.
+
+vLLM and its packages (5 GB) are no layer of it: copying them into a layer and unpacking that takes a minute at every
+start. Every container of the cluster sees the environment's packages, read-only, where its Python looks for them,
+as NVIDIA's runtime lets every container see the driver. To a chart the image looks complete.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from local.cache import kept
+from local.components import PAUSE_IMAGE
+from local.errors import LocalError
+from local.image import Image, image, layer
+
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+# Python of the environment's version with its library, and what vLLM's and PyTorch's libraries link to.
+PACKAGES = ("python3-minimal", "libpython3-stdlib", "libnuma1", "libgomp1", "ca-certificates")
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+PACKAGES_IN_CONTAINER = "/usr/local/lib/python3.11/dist-packages"
+ENGINE_USER = 2000  # vLLM's own images have it
+
+# The engine starts its workers by importing this file again, so the guard is needed.
+VLLM_COMMAND = """#!/usr/bin/python3
+import sys
+from vllm.entrypoints.cli.main import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def site_packages(environment: Path) -> Path:
+    """The packages of the virtual environment *environment*, readable for any user."""
+    folder = environment / "lib/python3.11/site-packages"
+    if not (folder / "vllm").is_dir():
+        raise LocalError(f"{environment} has no lib/python3.11/site-packages/vllm: is it the CPU build's environment?")
+    return folder.resolve()
+
+
+def images(packages: Path) -> tuple[Image, Image]:
+    """The engine's image ``docker.io/local/vllm-cpu:<version>`` and the pause image that each pod needs."""
+    base = layer(base_layer())
+    config: dict[str, object] = {
+        "Entrypoint": ["vllm", "serve"],
+        "User": str(ENGINE_USER),
+        "WorkingDir": "/home/vllm",
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/vllm", "PYTHONDONTWRITEBYTECODE=1"],
+    }
+    engine = image(f"docker.io/local/vllm-cpu:{version(packages)}", config, (base, layer(_command_layer())))
+    pause = image(PAUSE_IMAGE, {"Entrypoint": ["sleep", "infinity"]}, (base,))
+    return engine, pause
+
+
+def version(packages: Path) -> str:
+    """The engine's version, by the package's own word."""
+    found = sorted(packages.glob("vllm_cpu-*.dist-info"))
+    if len(found) != 1:
+        raise LocalError(f"{packages} has {len(found)} vllm_cpu-*.dist-info folders, not one")
+    return found[0].name.removeprefix("vllm_cpu-").removesuffix(".dist-info").partition("+")[0]
+
+
+def base_layer() -> Path:
+    """A tar file of the small Debian; made once (about half a minute), then kept."""
+
+    def make(folder: Path) -> None:
+        print("making the engine's base image with mmdebstrap (half a minute, once) ...", file=sys.stderr)
+        # Interrupted at any point, mmdebstrap's mounts and processes go with its namespaces.
+        alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        done = subprocess.run(
+            [*alone, *recipe, f"{folder}/base.tar", MIRROR], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise LocalError(f"mmdebstrap gave {done.returncode}; its last words:\n{done.stderr[-1500:]}")
+
+    recipe = ["mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(PACKAGES)}", "--skip=output/dev"]
+    recipe += [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
+    recipe += [SUITE]
+    return kept("base", "\n".join(recipe), make) / "base.tar"
+
+
+def _command_layer() -> Path:
+    """What lies over the base: the command, the engine's user, its home."""
+
+    def make(folder: Path) -> None:
+        with tarfile.open(folder / "command.tar", "w") as archive:
+            _directory(archive, "home/vllm", ENGINE_USER)
+            _directory(archive, PACKAGES_IN_CONTAINER.lstrip("/"), 0)
+            _file(archive, "usr/local/bin/vllm", VLLM_COMMAND, 0o755)
+            _file(archive, "etc/passwd", PASSWD, 0o644)
+
+    return kept("command", VLLM_COMMAND + PASSWD, make) / "command.tar"
+
+
+PASSWD = f"""root:x:0:0:root:/root:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+vllm:x:{ENGINE_USER}:0:vLLM:/home/vllm:/bin/sh
+"""
+
+
+def _directory(archive: tarfile.TarFile, name: str, user: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.uid = tarfile.DIRTYPE, 0o755, user
+    archive.addfile(entry)
+
+
+def _file(archive: tarfile.TarFile, name: str, text: str, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text.encode()), mode
+    archive.addfile(entry, io.BytesIO(text.encode()))

@@ -1,0 +1,60 @@
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.api import Api
+from local.names import Names
+
+SERVICES = {"/api/v1/namespaces/llm/services/qwen": "10.197.0.7"}
+
+
+class OneService(Api):
+    """An API server that knows one Service; the real one is asked in test_cluster."""
+
+    def get(self, path: str) -> dict[str, object] | None:
+        return {"spec": {"clusterIP": SERVICES[path]}} if path in SERVICES else None
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, int]]:
+    with Names("127.0.0.1", OneService("", "", Path()), port=0) as names:
+        serving = threading.Thread(target=names.serve_forever)
+        serving.start()
+        yield names.server_address  # type: ignore[misc]
+        names.shutdown()
+        serving.join()
+
+
+def ask(server: tuple[str, int], name: str, kind: int) -> tuple[int, bytes]:
+    """Answer code and address of a query for *name*."""
+    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+    query = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + question + struct.pack(">HH", kind, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(query, server)
+        answer = client.recv(512)
+    identity, flags, _, count, _, _ = struct.unpack_from(">HHHHHH", answer)
+    assert identity == 7
+    assert answer[12:].startswith(question)
+    return flags & 0xF, answer[-4:] if count else b""
+
+
+def test_a_service_is_answered_with_its_cluster_ip(server: tuple[str, int]) -> None:
+    assert ask(server, "qwen.llm.svc.cluster.local", 1) == (0, socket.inet_aton("10.197.0.7"))
+
+
+def test_case_does_not_matter(server: tuple[str, int]) -> None:
+    assert ask(server, "Qwen.LLM.svc.cluster.local", 1)[0] == 0
+
+
+def test_an_existing_name_has_no_ipv6_address_and_is_not_denied(server: tuple[str, int]) -> None:
+    assert ask(server, "qwen.llm.svc.cluster.local", 28) == (0, b"")
+
+
+@pytest.mark.parametrize("name", ["other.llm.svc.cluster.local", "qwen.svc.cluster.local", "example.org"])
+def test_other_names_do_not_exist(server: tuple[str, int], name: str) -> None:
+    assert ask(server, name, 1) == (3, b"")

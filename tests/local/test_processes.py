@@ -1,0 +1,35 @@
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from local import processes
+
+MARKER = f"QWENKIT_CLUSTER=/test/{os.getpid()}"
+
+
+@pytest.fixture
+def sleepers() -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """One process with the marker, one with a marker that begins like it."""
+    name, value = MARKER.split("=")
+    started = [subprocess.Popen(["sleep", "60"], env={**os.environ, name: text}) for text in (value, f"{value}0")]
+    yield started[0], started[1]
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_only_processes_that_carry_the_marker_are_ended(
+    sleepers: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]],
+) -> None:
+    marked, other = sleepers
+    assert processes.pids(MARKER) == [marked.pid]
+    processes.end(MARKER)
+    assert marked.wait(5) == -9
+    assert other.poll() is None
+    assert processes.pids(MARKER) == []
+
+
+def test_ending_what_is_not_there_is_no_error() -> None:
+    processes.end(f"{MARKER}-never-started")
