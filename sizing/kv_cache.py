@@ -19,7 +19,7 @@ from functools import lru_cache
 from math import ceil, floor
 
 from sizing.facts import Model
-from sizing.weights import layer_kinds, stages
+from sizing.tensors import layer_kinds, stages
 
 BLOCK_TOKENS = 16  # vLLM's default block on CUDA, and the step in which a hybrid's block grows
 STATE_ELEMENT_BYTES = 2  # of a convolution state; the recurrent state's width is a fact of the model

@@ -15,9 +15,10 @@ from typing import Literal
 from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import EngineSupport, Gpu, Model, Precision
+from sizing.tensors import QUANTISABLE
 from sizing.units import GIB, MIB
 from sizing.versions import release_of
-from sizing.weights import QUANTISABLE, weight_formats
+from sizing.weights import weight_formats
 
 KvDtype = Literal["auto", "fp8"]
 
