@@ -1,0 +1,73 @@
+"""Every plan, whatever its place and engine, becomes values that the chart accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sizing.facts import load_facts
+from sizing.planning import plan
+from sizing.render import render
+from sizing.request import Request
+from tests.helm.chart import ROOT, Values, engine_of, environment_of, pod_of, rendered
+
+COMMITTED = sorted((ROOT / "deployments").glob("*/values.yaml"))
+LOAD = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 256}
+HOME = {"kind": "home", "host": "home-1x-rtx-4090"}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "aws-eks": {"model": "qwen3-8b", "load": LOAD, "place": {"kind": "aws-eks"}},
+    "aws-ec2": {"model": "qwen3-8b", "load": LOAD, "place": {"kind": "aws-ec2"}},
+    "home": {"model": "qwen3-8b", "load": LOAD, "place": HOME},
+    "home-sglang": {"model": "qwen3-8b", "load": LOAD, "place": HOME, "limits": {"engine": "sglang"}},
+    "local": {"model": "qwen3-0.6b", "load": LOAD, "place": {"kind": "local"}, "limits": {"engine": "vllm-cpu"}},
+}
+
+
+def values_of(place: str) -> Values:
+    text = render(plan(place, Request.model_validate(REQUESTS[place]), load_facts()))["values.yaml"]
+    values: Values = yaml.safe_load(text)
+    return values
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_the_chart_accepts_the_values_of_a_committed_deployment(helm: Path, path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    assert engine_of(rendered(helm, values))["args"][: len(values["args"])] == values["args"]
+
+
+@pytest.mark.parametrize("place", REQUESTS)
+def test_the_chart_accepts_the_plan_of_a_place(helm: Path, place: str) -> None:
+    planned = plan(place, Request.model_validate(REQUESTS[place]), load_facts())
+    objects = rendered(helm, values_of(place))
+    engine = engine_of(objects)
+    assert tuple(engine["args"][: len(planned.engine.args)]) == planned.engine.args
+    assert engine["image"] == planned.engine.image
+    assert engine["ports"][0]["containerPort"] == planned.engine.port
+    assert planned.engine.env.items() <= environment_of(objects).items()
+    assert pod_of(objects)["terminationGracePeriodSeconds"] == 10 + planned.serve.drain_s + 15
+    assert engine["startupProbe"]["failureThreshold"] * 5 >= planned.serve.startup_budget_s
+
+
+def test_pods_on_eks_go_to_the_gpu_pool_and_tolerate_its_taint(helm: Path) -> None:
+    pod = pod_of(rendered(helm, values_of("aws-eks")))
+    assert pod["nodeSelector"] == {"qwenkit.dev/pool": "gpu"}
+    assert pod["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+    ]
+
+
+@pytest.mark.parametrize("place", ["home", "aws-ec2"])
+def test_pods_on_k3s_use_its_nvidia_runtime_and_keep_their_cache(helm: Path, place: str) -> None:
+    objects = rendered(helm, values_of(place))
+    assert pod_of(objects)["runtimeClassName"] == "nvidia"
+    assert [claim["metadata"]["name"] for claim in objects["PersistentVolumeClaim"]] == ["qwen-cache"]
+
+
+def test_a_local_pod_reads_its_weights_from_a_claim(helm: Path) -> None:
+    values = values_of("local")
+    assert values["model"] == {"source": "pvc", "claim": "model"}
+    assert values["args"][0].startswith("/models")
+    assert values["gpu"] == {"count": 0}

@@ -1,0 +1,246 @@
+"""
+The life of one release on a real cluster with the real engine (vLLM's CPU build, a tiny random model).
+
+The namespace enforces Pod Security "restricted"; the node has one GPU, which is a number in its status. The steps are
+those of a user, in their order: each test needs the ones before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.cluster import Cluster
+from local.tiny_model import random_model
+from tests.helm.chart import CHART, Values, case, changed
+from tools.get import tool
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE, RELEASE = "chart", "qwen"
+READY_LIMIT_S = 180
+LEFT_LIMIT_S = 60
+# Written by Kubernetes about other objects, and gone with them or after an hour.
+ABOUT_OTHERS = ("events", "events.events.k8s.io", "endpoints", "pods.metrics.k8s.io")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A namespace with weights and one GPU, and helm pointed at it."""
+
+    cluster: Cluster
+    folder: Path
+
+    def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
+        command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", NAMESPACE, *arguments]
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=2 * READY_LIMIT_S, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
+        return done.stdout + done.stderr
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl("--namespace", NAMESPACE, *arguments)
+
+    def values(self, **changes: Any) -> Path:
+        # The engine is called vllm here, since only that one may ask for a GPU.
+        own = {"engine": "vllm", "gpu__count": 1, "drain__preStopSeconds": 5} | changes
+        path = self.folder / "values.yaml"
+        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own)))
+        return path
+
+    def objects(self) -> set[str]:
+        """Everything in the namespace that is no mere word about something else."""
+        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+        listed = ",".join(kind for kind in kinds if kind not in ABOUT_OTHERS)
+        return set(self.kubectl("get", listed, "--output=name", "--ignore-not-found").split())
+
+    def pods(self) -> list[Values]:
+        found: list[Values] = json.loads(self.kubectl("get", "pods", "--output=json"))["items"]
+        return found
+
+    def key(self) -> str:
+        data = json.loads(self.kubectl("get", "secret", f"{RELEASE}-key", "--output=json"))["data"]
+        return base64.b64decode(data["api-key"]).decode()
+
+    def ask(self, path: str, body: Values | None = None, key: str | None = None) -> tuple[int, bytes]:
+        """Status and body of a request through the Service."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        url = self.cluster.service_url(NAMESPACE, RELEASE) + path
+        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read()
+
+    def context_length(self) -> int:
+        _, body = self.ask("/v1/models", key=self.key())
+        length: int = json.loads(body)["data"][0]["max_model_len"]
+        return length
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
+        time.sleep(0.5)
+
+
+def chat(**more: Any) -> Values:
+    return {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
+
+
+@pytest.fixture(scope="module")
+def bench(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    cluster.namespace(NAMESPACE, enforce="restricted")
+    cluster.add_model(NAMESPACE, "model", random_model(Path(tool("vllm-cpu"))))
+    cluster.gpus(1)
+    yield Bench(cluster, tmp_path_factory.mktemp("values"))
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
+    cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-model")
+    cluster.gpus(0)
+
+
+@pytest.fixture(scope="module")
+def before(bench: Bench) -> set[str]:
+    """What the namespace holds before the release."""
+    return bench.objects()
+
+
+@pytest.fixture(scope="module")
+def notes(bench: Bench, before: set[str]) -> str:
+    """Installs the release and waits until it is Ready; its notes."""
+    assert not any(name.startswith("deployment") for name in before)
+    install = ["install", RELEASE, CHART, "-f", bench.values(), "--wait", f"--timeout={READY_LIMIT_S}s"]
+    started = time.monotonic()
+    printed = bench.helm(*install)
+    print(f"install to Ready: {time.monotonic() - started:.1f} s")
+    return printed.partition("NOTES:\n")[2]
+
+
+@pytest.fixture
+def ready(notes: str) -> None:
+    """The release is Ready."""
+    assert notes
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_pod_is_ready_where_pod_security_restricted_is_enforced(bench: Bench) -> None:
+    namespace = json.loads(bench.cluster.kubectl("get", "namespace", NAMESPACE, "--output=json"))
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    [pod] = bench.pods()
+    assert pod["status"]["containerStatuses"][0]["ready"]
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_engine_is_process_1_and_shows_no_key(bench: Bench) -> None:
+    [pod] = bench.pods()
+    command_line = bench.kubectl("exec", pod["metadata"]["name"], "--", "cat", "/proc/1/cmdline").split("\0")
+    assert command_line[1:4] == ["/usr/local/bin/vllm", "serve", "/models/weights"] or "serve" in command_line
+    assert bench.key() not in command_line
+    assert bench.key() not in bench.kubectl("logs", pod["metadata"]["name"])
+    assert bench.key() not in json.dumps(pod)
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_chat_with_the_key_is_answered_through_the_service(bench: Bench) -> None:
+    status, body = bench.ask("/v1/chat/completions", chat(), bench.key())
+    assert status == 200, body
+    assert json.loads(body)["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_a_chat_without_the_key_is_refused(bench: Bench, key: str | None) -> None:
+    assert bench.ask("/v1/chat/completions", chat(), key)[0] == 401
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_stream_arrives_in_pieces_and_ends(bench: Bench) -> None:
+    status, body = bench.ask("/v1/chat/completions", chat(stream=True), bench.key())
+    events = [line.removeprefix(b"data: ") for line in body.splitlines() if line]
+    assert status == 200
+    assert events[-1] == b"[DONE]"
+    assert len(events) > 2
+
+
+def test_the_notes_work_as_printed(bench: Bench, notes: str) -> None:
+    lines = notes.partition("Then, from this machine:\n")[2].partition("Inside the cluster")[0]
+    assert "curl" in lines
+    # A script leaves its background job running, a terminal's user ends it: so does the last line.
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail"],
+        input=f"{lines}\nkill %1\n",
+        env={**os.environ, "KUBECONFIG": str(bench.cluster.kubeconfig), "PATH": path_with(tool("kubectl"))},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
+    assert answer["model"] == "tiny"
+    assert answer["choices"]
+
+
+def path_with(program: str | Path) -> str:
+    return f"{Path(program).parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("line", ["helm", "helm3"])
+def test_helm_test_passes_says_what_it_saw_and_leaves_no_pod(bench: Bench, line: str) -> None:
+    said = bench.helm("test", RELEASE, helm=line)
+    assert "Succeeded" in said
+    for check in ("ok models: tiny", "ok chat:", "ok stream:", "ok without key: 401"):
+        assert check in said, said
+    wait_until(lambda: len(bench.pods()) == 1, LEFT_LIMIT_S, "the test's pod is gone")
+
+
+@pytest.mark.usefixtures("ready")
+def test_an_upgrade_finishes_on_the_last_gpu_and_keeps_the_key(bench: Bench) -> None:
+    key = bench.key()
+    changed_values = bench.values(extraArgs=["--max-model-len", "4096"])
+    started = time.monotonic()
+    bench.helm("upgrade", RELEASE, CHART, "-f", changed_values, "--wait", f"--timeout={READY_LIMIT_S}s")
+    print(f"upgrade on one GPU: {time.monotonic() - started:.1f} s")
+    assert bench.context_length() == 4096
+    assert bench.key() == key
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_rollback_brings_the_first_arguments_back(bench: Bench) -> None:
+    key = bench.key()
+    started = time.monotonic()
+    bench.helm("rollback", RELEASE, "1", "--wait", f"--timeout={READY_LIMIT_S}s")
+    print(f"rollback on one GPU: {time.monotonic() - started:.1f} s")
+    assert bench.context_length() > 4096
+    assert bench.key() == key
+
+
+@pytest.mark.usefixtures("ready")
+def test_helm_3_upgrades_the_release_too(bench: Bench) -> None:
+    upgrade = ["upgrade", RELEASE, CHART, "-f", bench.values(replicas=0), "--wait", f"--timeout={READY_LIMIT_S}s"]
+    bench.helm(*upgrade, helm="helm3")
+    assert json.loads(bench.kubectl("get", "deployment", RELEASE, "--output=json"))["spec"]["replicas"] == 0
+
+
+@pytest.mark.usefixtures("ready")
+def test_an_uninstall_leaves_nothing_behind(bench: Bench, before: set[str]) -> None:
+    assert bench.objects() > before
+    bench.helm("uninstall", RELEASE, "--wait", f"--timeout={LEFT_LIMIT_S}s")
+    wait_until(lambda: bench.objects() == before, LEFT_LIMIT_S, "the namespace is as it was")
