@@ -115,6 +115,8 @@ class _Search:
         setup, answer, speed = self._replica(candidate, batched_tokens, sequences, share)
         if speed is None:
             return answer.reason or "does not fit"
+        if answer.kv_cache_tokens < self.max_model_len:
+            return f"its KV cache holds {answer.kv_cache_tokens} tokens, fewer than max_model_len {self.max_model_len}"
         if problem := self._too_little_host_memory(candidate, answer):
             return problem
         targets = self.request.targets
