@@ -104,6 +104,7 @@ def booted(
         _personalise(machine, work, signed.folder / "key.asc", gpus)
         stack.enter_context(removing_new_groups())
         stack.enter_context(_powered(machine, link, work / "console.log", binds or {}))
+        machine.run("apt-get update")  # an installer leaves apt with its lists read
         yield machine
 
 
