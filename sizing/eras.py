@@ -52,6 +52,7 @@ class VllmEra(Fact):
 class VllmRules(Fact):
     newest_known: str
     flashinfer_workspace_mib: int
+    hybrid_log_right_since: str
     tier: tuple[VllmTier, ...]
     era: tuple[VllmEra, ...]
 

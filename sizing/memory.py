@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sizing.eras import outside_known
+from sizing.eras import outside_known, vllm_rules
 from sizing.facts import Basis
 from sizing.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
 from sizing.overheads import Overhead, overhead
 from sizing.refusals import refusal
 from sizing.setup import Setup
+from sizing.versions import release_of
 from sizing.weights import StageWeights, weight_formats, weights
 
 UNOFFICIAL_SHARE = 0.05  # of the weights: checkpoints of one format by different makers differ by as much
@@ -174,6 +175,10 @@ def _notes(setup: Setup, held: Capacity) -> tuple[str, ...]:
         )
     if setup.max_model_len > setup.model.context.native_tokens:
         notes.append(f"YaRN x{setup.model.context.yarn_factor:g} beyond {setup.model.context.native_tokens} tokens")
+    right_since = vllm_rules().hybrid_log_right_since
+    early = setup.engine == "vllm" and release_of(setup.engine_version) < release_of(right_since)
+    if early and setup.model.linear_attention:
+        notes.append(f"before {right_since} the engine's own log states fewer tokens than a hybrid holds")
     if _unofficial(setup):
         notes.append(f"no official {setup.precision} repository: weights by the format's plain rule, the band is wider")
     if setup.model.host_table:

@@ -100,17 +100,17 @@ def resolve(
     problems = [*_cut_problems(model, precision, asked), *_length_problems(model, asked)]
     if problems:
         raise BadRequest(*problems)
-    total = device_bytes if device_bytes is not None else round(gpu.cuda_total_gib.value * GIB)
+    own_bytes = round(gpu.cuda_total_gib.value * GIB)  # decides the defaults, also of a card held to another size
     length = asked.max_model_len or model.context.native_tokens
     if engine == "vllm":
-        seqs, batched, utilization, prefix = _vllm_defaults(model, gpu, engine_version, total, length)
+        seqs, batched, utilization, prefix = _vllm_defaults(model, gpu, engine_version, own_bytes, length)
     else:
-        seqs, batched, utilization, prefix = _sglang_defaults(model, engine_version, asked, total)
+        seqs, batched, utilization, prefix = _sglang_defaults(model, engine_version, asked, own_bytes)
     return Setup(
         model=model,
         precision=precision,
         gpu=gpu,
-        device_bytes=total,
+        device_bytes=own_bytes if device_bytes is None else device_bytes,
         engine=engine,
         engine_version=engine_version,
         tp=asked.tp,
