@@ -1,0 +1,75 @@
+"""
+Plan, place, serve, compare: every step says what is real and what stands in for what.
+
+Ctrl-C, or SIGTERM, at any point ends everything that was started; nothing stays behind but the tool cache.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from demo.chat import compare, serve_and_chat
+from demo.place import place_on_aws
+from demo.screen import Screen
+from local.errors import LocalError
+from sizing.errors import KitError
+from tools.get import ToolError
+
+ROOT = Path(__file__).resolve().parents[1]
+PLANNED = ("prod-qwen3-8b", "home-server")
+
+
+def main() -> int:
+    """Exit code 0 when all five steps did what they say, 2 after a sentence when one could not, 130 when stopped."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    os.chdir(ROOT)
+    screen = Screen()
+    try:
+        with tempfile.TemporaryDirectory(prefix="qwenkit-demo-") as scratch:
+            undo = ExitStack()  # whatever a step starts it hands over here, to be ended in the opposite order
+            try:
+                _run(screen, Path(scratch), undo)
+            finally:
+                screen.step(5, "Cleaning up")
+                undo.close()
+    except KeyboardInterrupt:
+        screen.say("stopped; everything that was started has been ended")
+        return 130
+    except (KitError, LocalError, ToolError, subprocess.CalledProcessError, httpx.HTTPError) as refusal:
+        print(f"\nthe demo stops: {refusal}", file=sys.stderr)
+        return 2
+    screen.say("nothing is left of it but the cached tools")
+    return 0
+
+
+def _run(screen: Screen, scratch: Path, undo: ExitStack) -> None:
+    screen.step(1, "Planning: from a model and a load to hardware, settings, speed and cost")
+    screen.real("the facts, the memory rules of vLLM 0.32, the search over every AWS GPU type and a home host")
+    for name in PLANNED:
+        screen.run([sys.executable, "-m", "sizing", "plan", name], shown=f"qwenkit plan {name}")
+    screen.step(2, "Placing prod-qwen3-8b: pulumi up")
+    place_on_aws(screen, scratch / "aws", undo)
+    screen.step(3, "Serving the deployment laptop: a real cluster, the real engine, helm install, a chat")
+    served = serve_and_chat(screen, scratch / "laptop", undo, os.environ.get("MODEL") or None)
+    screen.step(4, "Predicted against measured")
+    compare(screen, served)
+
+
+def _stop(*_: object) -> None:
+    """The first Ctrl-C or SIGTERM; later ones do not disturb the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
