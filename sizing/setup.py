@@ -176,7 +176,8 @@ def _widths(
         yield "feed-forward width", width, step("ffn")
     if model.experts:
         if not expert_parallel:
-            yield "expert width", model.experts.intermediate_size, 1
+            # FP8 kernels refine their scales to any width of a rank; 4-bit ones no finer than a step.
+            yield "expert width", model.experts.intermediate_size, 1 if form.block else step("experts")
         if model.experts.shared_intermediate_size:
             yield "shared-expert width", model.experts.shared_intermediate_size, step("shared_expert")
     yield "attention width", shape.attention_heads * shape.head_dim, step("attention")
