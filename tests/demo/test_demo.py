@@ -1,0 +1,98 @@
+"""``make demo`` for real: all five steps, and nothing left behind, whenever it is stopped."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WHOLE_DEMO_LIMIT_S = 900
+CLEANING_LIMIT_S = 120
+pytestmark = [pytest.mark.cluster, pytest.mark.pulumi]
+
+
+def traces() -> dict[str, set[str]]:
+    """What a demo could leave: interfaces, mounts, scratch folders, and processes that carry its marks."""
+    processes = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if any(
+                mark in command for mark in ("-m demo", "standins.aws", "kube-apiserver", "kubelet", "etcd", "vllm")
+            ):
+                processes.add(f"{entry.name} {command[:120]}")
+    return {
+        "interfaces": {entry.name for entry in Path("/sys/class/net").iterdir()},
+        "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
+        "scratch": {str(path) for path in Path(tempfile.gettempdir()).glob("qwenkit-demo-*")},
+        "processes": processes,
+    }
+
+
+def new(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, set[str]]:
+    return {kind: after[kind] - before[kind] for kind in before if after[kind] - before[kind]}
+
+
+def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
+    before = traces()
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key != "MODEL"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=WHOLE_DEMO_LIMIT_S,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    for words in (
+        "1 of 5",
+        "million output tokens",
+        "$ pulumi up --stack prod-qwen3-8b --yes --expect-no-changes",
+        "without the key: 401",
+        "pieces streamed",
+        "the engine reports",
+        "nothing is left of it but the cached tools",
+    ):
+        assert words in done.stdout, words
+    assert new(before, traces()) == {}
+
+
+@pytest.mark.parametrize("step", ["2 of 5", "3 of 5"])
+def test_the_demo_stopped_anywhere_in_a_step_leaves_nothing(step: str) -> None:
+    before = traces()
+    with subprocess.Popen(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key != "MODEL"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        said = []
+        for line in running.stdout:
+            said.append(line)
+            if step in line:
+                break
+        # Any moment of the step must do; a red run names the moment in its assertion.
+        moment_s = random.uniform(0.5, 12)
+        time.sleep(moment_s)
+        os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does: to everything in the foreground
+        rest, _ = running.communicate(timeout=CLEANING_LIMIT_S)
+    left = new(before, traces())
+    assert left == {}, f"{left} after {moment_s:.1f} s of {step}: {''.join(said)[-500:]}{rest[-2000:]}"
+    assert running.returncode == 130, rest[-2000:]
