@@ -93,6 +93,7 @@ def test_every_contradiction_is_reported_at_once() -> None:
         ("qwen2.5-7b", "bf16", 8, "28 attention heads.*tp 4 is the nearest"),
         ("qwen3-4b", "fp8", 8, "9728 feed-forward width.*multiples of 128.*tp 4 is the nearest"),
         ("qwen3.6-35b-a3b", "fp8", 8, "512 shared-expert width.*tp 4 is the nearest"),
+        ("qwen1.5-moe-a2.7b", "gptq-int4", 8, "1408 expert width.*multiples of 32.*tp 4 is the nearest"),
         ("qwen2.5-vl-3b", "bf16", 8, "3420 vision feed-forward width.*tp 4 is the nearest"),
     ],
 )
