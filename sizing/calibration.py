@@ -94,12 +94,16 @@ class Band(Fact):
 
 
 class BandFile(Fact):
-    """By metric; ``seen`` = engine era, GPU class and arithmetic were measured, ``unseen`` = at least one was not."""
+    """
+    Bands by metric, narrow to wide: this GPU was ``measured`` with this engine era and arithmetic; a ``related`` one
+    was; or nothing of its class (``unseen``). ``cells`` lists what was measured.
+    """
 
     source: str
-    seen: dict[str, Band]
+    cells: tuple[str, ...]
+    measured: dict[str, Band]
+    related: dict[str, Band]
     unseen: dict[str, Band]
-    measured: tuple[str, ...]
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -5,9 +5,10 @@ Residuals are logarithms of estimated / measured TTFT, TPOT and throughput of ev
 kind scatters; constants move in logarithms too, pulled to their guess by a prior, so that a constant of which little
 is measured stays where it was. Damped Gauss-Newton with Cauchy weights: one odd benchmark cannot bend the rest.
 
-Cross-validation is done twice, each time refitting without the held-out part: by configuration (engine version, model,
-GPU, precision, parallelism, lengths), which says how well a measured engine, GPU class and arithmetic are known, and
-by group (engine, model, GPU), which says how far to trust what was never measured. Their quantiles are the bands.
+Cross-validation leaves out one part after the other, fits the rest and looks at the part: a configuration (engine
+version, model, GPU, precision, parallelism, lengths), a group (engine, model, GPU), a whole class of GPUs. The three
+say how far to trust a card that was measured, a relative of one, and a stranger; their quantiles are the bands. Each
+refit is the least-squares solution of the rest, linearised about the full fit; the left-out part is simulated in full.
 
 Prints the table of errors; writes ``value``, ``error`` and ``rows`` into ``data/speed/*.toml``.
 """
@@ -30,13 +31,11 @@ import numpy.typing as npt
 from sizing.calibration import SPEED, Calibration, EngineFile, GpuFile, link_of, read
 from sizing.facts import load_facts
 from sizing.measurements import Case, Metric, cases
-from sizing.speed import arithmetic
-from sizing.traffic import performance
+from sizing.traffic import cell, performance
 
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 SCATTER: dict[str, float] = {"ttft": 0.25, "tpot": 0.08, "throughput": 0.10}
 _SHARES = ("memory", "kv", "attention", "gemm", "link", "burst_share", "kernel_latency")
-_FOLDS = 8
 
 Address = tuple[str, ...]  # where a constant lives, e.g. ("gpus", "classes", "hopper", "constants", "memory")
 
@@ -63,8 +62,8 @@ class Constants:
         walk(self.tables, ())
 
     def firmness(self) -> npt.NDArray[np.float64]:
-        """A share of the datasheet is known to about 20 %, a fixed cost to a factor of 2."""
-        return np.array([0.15 if address[-1].startswith(_SHARES) else 0.7 for address in self.addresses])
+        """Standard deviation of each constant about its guess before anything is measured."""
+        return np.array([_firmness(address[-1]) for address in self.addresses])
 
     def calibration(self, logs: npt.NDArray[np.float64], base: Calibration) -> Calibration:
         tables = _copy(self.tables)
@@ -85,6 +84,13 @@ class Constants:
         for engine in tables["engines"]["engines"].values():
             engine["eras"] = {era["since"]: era for era in engine["eras"]}
         return cls(tables)
+
+
+def _firmness(name: str) -> float:
+    """Shares of the datasheet are known to 15 %, bandwidth (never above 1) to 7 %, fixed costs to a factor of 2."""
+    if name == "memory":
+        return 0.07
+    return 0.15 if name.startswith(_SHARES) else 0.7
 
 
 def _copy(node: Any) -> Any:
@@ -125,11 +131,18 @@ def log_errors(case: Case, known: Calibration) -> list[float]:
 
 @dataclass
 class Fit:
-    """Constants (logs over the guess), and for each the standard error and the number of figures that move with it."""
+    """
+    Constants as logs over their guesses, and the problem about them: ``spans`` says which residuals are a case's.
+
+    ``errors`` are relative standard errors; ``rows`` counts the figures that move with a constant.
+    """
 
     logs: npt.NDArray[np.float64]
     errors: npt.NDArray[np.float64]
     rows: npt.NDArray[np.int64]
+    residuals: npt.NDArray[np.float64]
+    jacobian: npt.NDArray[np.float64]
+    spans: list[slice]
 
 
 def _scale(case: Case) -> list[float]:
@@ -140,11 +153,10 @@ def fit(
     constants: Constants,
     base: Calibration,
     training: Sequence[Case],
-    start: npt.NDArray[np.float64],
     rounds: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> Fit:
-    """Least squares over *training* from *start*; stops after *rounds* or when nothing improves."""
+    """Least squares over *training*; stops after *rounds* or when nothing improves."""
     firmness = constants.firmness()
     scale = np.array([value for case in training for value in _scale(case)])
 
@@ -170,7 +182,7 @@ def fit(
     def cost(values: npt.NDArray[np.float64], logs: npt.NDArray[np.float64]) -> float:
         return float(np.sum(np.log1p((values / 2) ** 2) * 4) + np.sum((logs / firmness) ** 2))
 
-    logs = start.copy()
+    logs = np.zeros(len(constants.addresses))
     now = residuals(logs)
     best, damping = cost(now, logs), 1.0
     jacobian = np.zeros((len(now), len(logs)))
@@ -199,32 +211,32 @@ def fit(
         if not improved:
             break
     errors = np.sqrt(np.diag(np.linalg.inv(normal)))
-    return Fit(logs, errors, np.count_nonzero(np.abs(jacobian) > 1e-3, axis=0))
+    return Fit(logs, errors, np.count_nonzero(np.abs(jacobian) > 1e-3, axis=0), now, jacobian, spans)
 
 
 def held_out(
-    constants: Constants, base: Calibration, known: Sequence[Case], start: npt.NDArray[np.float64], by: str
+    constants: Constants, base: Calibration, known: Sequence[Case], full: Fit, part: Callable[[Case], str]
 ) -> dict[str, list[float]]:
-    """Log errors of every case, by id, from a fit that saw nothing of its *by* (``configuration`` or ``group``)."""
-    names = sorted({getattr(case, by) for case in known})
-    fold = {name: index % _FOLDS for index, name in enumerate(names)}
+    """Log errors of every case, by id, from constants that saw nothing of its *part*."""
+    parts: dict[str, list[int]] = defaultdict(list)
+    for index, case in enumerate(known):
+        parts[part(case)].append(index)
+    prior = np.diag(constants.firmness() ** -2.0)
     result: dict[str, list[float]] = {}
-    for number in range(_FOLDS):
-        rest = [case for case in known if fold[getattr(case, by)] != number]
-        refitted = fit(constants, base, rest, start * 0.5, rounds=4)
-        calibrated = constants.calibration(refitted.logs, base)
-        for case in known:
-            if fold[getattr(case, by)] == number:
-                result[case.id] = log_errors(case, calibrated)
+    for indices in parts.values():
+        kept = np.ones(len(full.residuals), dtype=bool)
+        for index in indices:
+            kept[full.spans[index]] = False
+        jacobian, target = full.jacobian[kept], full.jacobian[kept] @ full.logs - full.residuals[kept]
+        logs = full.logs
+        for _ in range(5):  # Cauchy weights follow the residuals
+            weights = 1 / (1 + ((jacobian @ logs - target) / 2) ** 2)
+            normal = jacobian.T @ (weights[:, None] * jacobian) + prior
+            logs = np.linalg.solve(normal, jacobian.T @ (weights * target))
+        calibrated = constants.calibration(np.clip(logs, -3, 3), base)
+        for index in indices:
+            result[known[index].id] = log_errors(known[index], calibrated)
     return result
-
-
-def cell(case: Case, known: Calibration) -> str:
-    """What has to have been measured for a band to be narrow: engine era, GPU class, arithmetic."""
-    setup = case.setup
-    constants = known.constants(setup.engine, setup.engine_version, setup.gpu)
-    kind = arithmetic(known.kernel(setup.precision).arithmetic, setup.gpu)
-    return f"{setup.engine} {constants.era} {constants.gpu_class} {kind}"
 
 
 def table(known: Sequence[Case], errors: dict[str, list[float]]) -> list[str]:
@@ -290,20 +302,15 @@ def _write_constants(constants: Constants, result: Fit, folder: Path) -> None:
         path.write_text("\n".join(lines) + "\n")
 
 
-def _write_bands(
-    folder: Path,
-    seen: dict[str, tuple[float, float, int]],
-    unseen: dict[str, tuple[float, float, int]],
-    measured: Iterable[str],
-) -> None:
+def _write_bands(folder: Path, levels: dict[str, dict[str, tuple[float, float, int]]], cells: Iterable[str]) -> None:
     lines = [
         'source = "sizing.fit: 5 % and 95 % quantiles of measured / estimated over held-out measurements"',
-        "measured = [",
-        *(f'  "{name}",' for name in sorted(measured)),
+        "cells = [",
+        *(f'  "{name}",' for name in sorted(cells)),
         "]",
     ]
-    for name, found in (("seen", seen), ("unseen", unseen)):
-        lines.append(f"\n[{name}]")
+    for level, found in levels.items():
+        lines.append(f"\n[{level}]")
         for metric, (low, high, rows) in found.items():
             lines.append(f"{metric} = {{ low = {low:.3f}, high = {high:.3f}, rows = {rows} }}")
     (folder / "bands.toml").write_text("\n".join(lines) + "\n")
@@ -322,22 +329,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     constants = Constants.of(base)
     known = cases(load_facts())
     say(f"{len(known)} measured loads, {len(constants.addresses)} constants")
-    result = fit(constants, base, known, np.zeros(len(constants.addresses)), options.rounds, say)
+    result = fit(constants, base, known, options.rounds, say)
     final = constants.calibration(result.logs, base)
-    say("cross-validating by configuration")
-    by_configuration = held_out(constants, base, known, result.logs, "configuration")
-    say("cross-validating by group")
-    by_group = held_out(constants, base, known, result.logs, "group")
     print("\nfitted\n" + "\n".join(table(known, {case.id: log_errors(case, final) for case in known})))
-    print("\nheld out by configuration\n" + "\n".join(table(known, by_configuration)))
-    print("\nheld out by engine, model and GPU\n" + "\n".join(table(known, by_group)))
-    seen, unseen = bands(known, by_configuration), bands(known, by_group)
-    for name, found in (("measured before", seen), ("never measured", unseen)):
+    parts: dict[str, Callable[[Case], str]] = {
+        "measured": lambda case: case.configuration,
+        "related": lambda case: case.group,
+        "unseen": lambda case: final.gpu_class(case.setup.gpu),
+    }
+    levels = {}
+    for level, part in parts.items():
+        errors = held_out(constants, base, known, result, part)
+        levels[level] = bands(known, errors)
+        print(f"\nheld out, as for what is {level}\n" + "\n".join(table(known, errors)))
+    for level, found in levels.items():
         for metric, (low, high, rows) in found.items():
-            print(f"band, {name}, {metric}: {low:.2f} .. {high:.2f} of the estimate ({rows} figures)")
+            print(f"band, {level}, {metric}: {low:.2f} .. {high:.2f} of the estimate ({rows} figures)")
     if not options.dry_run:
         _write_constants(constants, result, SPEED)
-        _write_bands(SPEED, seen, unseen, {cell(case, final) for case in known})
+        _write_bands(SPEED, levels, {cell(case.setup, final) for case in known})
     return 0
 
 

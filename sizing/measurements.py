@@ -221,7 +221,7 @@ def _public(facts: Facts, row: dict[str, str]) -> Case | None:
     seen: dict[Metric, float] = {"throughput": float(row["output_tok_s_total"])}
     weight = 0.5
     if "at once" in load:
-        weight = 0.15 if concurrency > 200 else 0.5  # lengths vary, and the client takes part in what is measured
+        weight = 0.05 if concurrency > 200 else 0.5  # lengths vary, and the client takes part in what is measured
         traffic = Traffic(concurrency, None, given, produced, pattern="burst")
         if "dennislee22" in source and concurrency <= 100:
             seen["tpot"] = float(row["tpot_ms"]) / 1e3

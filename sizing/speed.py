@@ -151,7 +151,10 @@ class StepModel:
             / tp
             * shape.head_dim
             / (bf16_flops * constants["attention"]),
-            reduce_step_s=reduces * constants["reduce_s"] * constants["link_latency"] * (tp - 1).bit_length(),
+            reduce_step_s=reduces
+            * constants["reduce_s"]
+            * constants["link_latency"]
+            * (tp - 1) ** constants["reduce_growth"],
             reduce_token_s=reduces * reduce_bytes / (link * _GIGA * constants["link"]),
             step_fixed_s=fixed * constants["kernel_latency"],
             engine_step_s=constants["step_s"] + (setup.pp - 1) * constants["stage_s"],

@@ -161,7 +161,7 @@ class _Replica:
         coming = deque(arrivals)
         now, decoded, finished, partial, held = 0.0, 0, 0, 0, sum(request.context for request in running)
         token_time = tokens = 0.0
-        queue_at_last, next_poll, poll_rest = 0, 0, 0.0
+        queue_at_last, due, look = 0, False, 0
         gap, poll_every = self.gap_s, self.poll
 
         def answer(at: float) -> None:
@@ -179,12 +179,17 @@ class _Replica:
                     coming.append(at)
 
         while (len(ttft) if until_first else finished) < wanted:
-            while coming and coming[0] + gap <= now:
-                waiting.append(self.request(coming.popleft()))
-                queue_at_last = len(waiting)
+            if coming and coming[0] + gap <= now:
+                if not due:
+                    due, look = True, math.ceil(math.ceil(decoded / poll_every) * poll_every)
+                if decoded >= look or not running:
+                    due = False
+                    while coming and coming[0] + gap <= now:
+                        waiting.append(self.request(coming.popleft()))
+                    queue_at_last = len(waiting)
             chunk = pairs = 0
             ready: list[_Request] = []
-            if waiting and (decoded >= next_poll or not running):
+            if waiting:
                 room = budget - len(running) if mixed else budget
                 while waiting and chunk < room:
                     request = waiting[0]
@@ -206,11 +211,6 @@ class _Replica:
                     waiting.popleft()
                     partial -= 1
                     ready.append(request)
-                if chunk:
-                    poll_rest += poll_every
-                    whole = int(poll_rest)
-                    poll_rest -= whole
-                    next_poll = decoded + whole
             if chunk:
                 decoding = len(running) if mixed else 0
                 took = step_s(decoding, held if decoding else 0, chunk, pairs / chunk)
@@ -237,8 +237,8 @@ class _Replica:
                 continue
             count = len(running)
             steps = running[0].finish - decoded
-            if waiting and next_poll > decoded:
-                steps = min(steps, next_poll - decoded)
+            if due:
+                steps = max(1, min(steps, look - decoded))
             if held + count > kv and count > 1:
                 victim = running.pop()  # youngest first; what it had is computed again
                 left = victim.finish - decoded
@@ -250,7 +250,7 @@ class _Replica:
             if count > 1:
                 steps = max(1, min(steps, (kv - held) // count))
             took = step_s(count, held + count * (steps - 1) / 2, 0, 0)
-            if coming and now + took * steps > coming[0] + gap:
+            if coming and not due and now + took * steps > coming[0] + gap:
                 steps = max(1, min(steps, math.ceil((coming[0] + gap - now) / took)))
                 took = step_s(count, held + count * (steps - 1) / 2, 0, 0)
             now += took * steps
@@ -351,6 +351,22 @@ def _seen(setup: Setup, traffic: Traffic, kv_cache_tokens: int, max_running: int
     return _closed(replica, clients, min(1.0, step.constants["burst_share"]))
 
 
+def cell(setup: Setup, known: Calibration) -> str:
+    """What has to have been measured for the narrow band: engine era, GPU, arithmetic."""
+    kind = arithmetic(known.kernel(setup.precision).arithmetic, setup.gpu)
+    return f"{setup.engine} {known.era(setup.engine, setup.engine_version).since}+ {setup.gpu.id} {kind}"
+
+
+def _trust(setup: Setup, known: Calibration) -> tuple[dict[str, Band], str]:
+    """The bands that the measurements allow, and what they were."""
+    name, group, bands = cell(setup, known), known.gpu_class(setup.gpu), known.bands
+    if name in bands.cells:
+        return bands.measured, f"step model fitted to measurements of {name}"
+    if group != "default":
+        return bands.related, f"step model fitted to other measurements of {group} GPUs; none of {name}"
+    return bands.unseen, f"step model on the datasheet of {setup.gpu.id}; nothing like {name} was measured"
+
+
 def performance(
     setup: Setup,
     traffic: Traffic,
@@ -374,11 +390,7 @@ def performance(
     known = known or calibration()
     step = StepModel.of(setup, known)
     seen = _seen(setup, traffic, kv_cache_tokens, max_running, step)
-    kernel = arithmetic(known.kernel(setup.precision).arithmetic, setup.gpu)
-    cell = f"{setup.engine} {step.constants.era} {step.constants.gpu_class} {kernel}"
-    measured = cell in known.bands.measured
-    bands = known.bands.seen if measured else known.bands.unseen
-    source = f"step model fitted to measurements of {cell}" if measured else f"step model, nothing measured of {cell}"
+    bands, source = _trust(setup, known)
 
     def estimate(mean: float, band: Band, weighted: Sequence[tuple[float, float]] = ()) -> Estimate:
         quantiles = {
