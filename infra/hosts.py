@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra.nodes import DISK_IOPS, DISK_MIB_PER_S, SYSTEM_GIB
+from infra.nodes import SYSTEM_GIB
 from infra.service_role import ServiceRole, ServiceRoleArgs
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -61,8 +61,6 @@ class Hosts(pulumi.ComponentResource):
                 root_block_device={
                     "volume_type": "gp3",
                     "volume_size": SYSTEM_GIB + args.disk_gib,
-                    "throughput": DISK_MIB_PER_S,
-                    "iops": DISK_IOPS,
                     "encrypted": True,
                 },
                 tags={"Name": f"{name}-{number}"},

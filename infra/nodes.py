@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
-SYSTEM_GIB = 20  # the AL2023 EKS image and its own logs
-DISK_MIB_PER_S = 500  # weights and a 10 GB engine image in seconds rather than minutes; gp3 starts at 125
-DISK_IOPS = 3000  # what gp3 includes
+SYSTEM_GIB = 20  # the system image and its logs, which the plan's figure leaves out
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,6 @@ class Nodes(pulumi.ComponentResource):
                     "ebs": {
                         "volume_type": "gp3",
                         "volume_size": SYSTEM_GIB + args.disk_gib,
-                        "throughput": DISK_MIB_PER_S,
-                        "iops": DISK_IOPS,
                         "encrypted": "true",
                         "delete_on_termination": "true",
                     },

@@ -8,6 +8,7 @@ the program runs in the Python that started this.
 Prints its port, as the engine expects, and ends with the engine: on its interrupt, or when it is no longer the parent.
 """
 
+# ruff: noqa: N802, ARG002 (the methods are those of a gRPC service)
 from __future__ import annotations
 
 import os

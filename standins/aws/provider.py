@@ -8,6 +8,7 @@ Cannot show: whether AWS accepts a value, whether there is capacity, and that an
 ``python -m standins.aws.provider FILE`` prints its port, and ends when its standard input does, so with its parent.
 """
 
+# ruff: noqa: N802, ARG002 (the methods are those of a gRPC service)
 from __future__ import annotations
 
 import hashlib

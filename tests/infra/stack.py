@@ -16,14 +16,26 @@ LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Stack:
-    """Every method runs the CLI in the project copy and returns what it printed."""
+    """Runs the CLI in the project copy, and looks at what came of it."""
 
     aws: StandInAws
     name: str
 
     def pulumi(self, *arguments: str, exit_code: int | None = 0) -> str:
-        """``pulumi <arguments>``; its exit code must be *exit_code* (None: anything but 0)."""
-        done = subprocess.run(
+        """What ``pulumi <arguments>`` printed; its exit code must be *exit_code* (None: anything but 0)."""
+        done = self._run(*arguments)
+        printed = done.stdout + done.stderr
+        assert done.returncode == exit_code if exit_code is not None else done.returncode != 0, printed
+        return printed
+
+    def json(self, *arguments: str) -> Any:
+        """What ``pulumi <arguments>`` answered as JSON; warnings go to the other stream."""
+        done = self._run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["pulumi", *arguments, "--non-interactive", "--color", "never"],
             cwd=self.aws.project,
             env=self.aws.environment,
@@ -31,16 +43,13 @@ class Stack:
             text=True,
             timeout=LIMIT_S,
         )
-        printed = done.stdout + done.stderr
-        assert done.returncode == exit_code if exit_code is not None else done.returncode != 0, printed
-        return printed
 
     def up(self, *options: str, exit_code: int | None = 0) -> str:
         return self.pulumi("up", "--stack", self.name, "--yes", *options, exit_code=exit_code)
 
     def planned(self) -> dict[str, str]:
         """What ``up`` would do: name and type of each AWS resource -> operation, unchanged ones left out."""
-        report = json.loads(self.pulumi("preview", "--stack", self.name, "--json"))
+        report = self.json("preview", "--stack", self.name, "--json")
         return {
             _short(step["urn"]): step["op"]
             for step in report["steps"]
@@ -48,7 +57,7 @@ class Stack:
         }
 
     def outputs(self) -> dict[str, Any]:
-        return json.loads(self.pulumi("stack", "output", "--stack", self.name, "--json"))
+        return self.json("stack", "output", "--stack", self.name, "--json")
 
     def exists(self, kind: str, name: str) -> Resource:
         """The one resource of that type and name in the stand-in's cloud."""
@@ -57,6 +66,11 @@ class Stack:
 
     def plan_file(self) -> Path:
         return self.aws.project / "deployments" / self.name / "plan.json"
+
+    def placement(self) -> dict[str, Any]:
+        """The part of the plan that is placed."""
+        placement: dict[str, Any] = json.loads(self.plan_file().read_text(encoding="utf-8"))["placement"]
+        return placement
 
     def change_placement(self, **changes: Any) -> None:
         """Edit the project copy's committed plan."""

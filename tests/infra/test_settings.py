@@ -14,6 +14,7 @@ from pulumi.runtime import set_all_config
 
 from infra.settings import Settings, read_settings
 from sizing.errors import BadRequest
+from sizing.facts import load_facts
 
 ROOT = Path(__file__).parents[2]
 STACK = "prod-qwen3-8b"
@@ -121,3 +122,12 @@ def test_the_plan_of_another_deployment_is_refused(tmp_path: Path, plan: dict[st
 def test_a_deployment_without_a_plan_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=f"run: qwenkit write {STACK}"):
         read_settings(tmp_path / STACK, pulumi.Config("qwen"))
+
+
+def test_the_system_machines_are_the_ones_that_the_price_of_the_place_counts(
+    tmp_path: Path, plan: dict[str, Any]
+) -> None:
+    found = settings(tmp_path, plan)
+    place = load_facts().places["aws-eks"]
+    assert found.system_instance_type == place.system_instance_type
+    assert [line.count for line in place.lines if line.item == found.system_instance_type] == [found.system_nodes]

@@ -51,7 +51,8 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
     providers = [pid for pid in children if b"standins.aws.provider" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(providers) == 1
     launcher.kill()
-    launcher.communicate()
+    launcher.wait()
+    launcher.stdout.close()
     limit = time.monotonic() + 10
     while Path(f"/proc/{providers[0]}").exists() and time.monotonic() < limit:
         time.sleep(0.05)
