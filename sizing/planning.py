@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from sizing import __version__
 from sizing.cpu import plan_local
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
-from sizing.errors import BadRequest, DoesNotFit, KitError, Unsupported
+from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
 from sizing.host_needs import disk_gib, drain_s, weight_load_s
 from sizing.plan import (
@@ -31,7 +31,7 @@ from sizing.plan import (
 )
 from sizing.request import Limits, Place, Request, Targets
 from sizing.search import Found, Option, search
-from sizing.versions import release_of
+from sizing.setup import served_by
 from sizing.warnings import warnings
 
 RUNNERS_UP = 3
@@ -46,7 +46,7 @@ def plan(name: str, request: Request, facts: Facts, model: Model | None = None) 
         request = with_precision(request, implied)
     engine = facts.engines[request.limits.engine or "vllm"]
     release = engine.version(request.limits.engine_version)
-    served_by(engine, release, model)
+    served_by(model, "sglang" if engine.id == "sglang" else "vllm", release.version)
     thinking_default(model, request.serving)
     length = context_length(request, model)
     if request.place.kind == "local":
@@ -71,20 +71,6 @@ def with_precision(request: Request, implied: Repository | None) -> Request:
     return request.model_copy(
         update={"limits": Limits.model_validate({**request.limits.model_dump(), "precision": implied})}
     )
-
-
-def served_by(engine: Engine, release: EngineVersion, model: Model) -> None:
-    """Raises ``Unsupported`` when *release* cannot serve *model*, naming a release that can."""
-    support = model.sglang if engine.id == "sglang" else model.vllm
-    if not support.supported:
-        raise Unsupported(
-            f"{model.key} is served by no release of {engine.id}: {support.stated}. {model.notes}".strip()
-        )
-    version = release_of(release.version)
-    if support.last and version > release_of(support.last):
-        raise Unsupported(f"{model.key} is served by {engine.id} up to {support.last}; {release.version} dropped it")
-    if support.first and version < release_of(support.first):
-        raise Unsupported(f"{model.key} needs {engine.id} {support.first} or newer; {release.version} was asked for")
 
 
 def context_length(request: Request, model: Model) -> int:

@@ -96,7 +96,8 @@ def resolve(
         Unsupported: the engine, or that version of it, never served the model, or not on that GPU.
         BadRequest: settings contradict each other, the model or the engine; every problem in one sentence.
     """
-    _served(model, gpu, engine, engine_version)
+    served_by(model, engine, engine_version)
+    _runs_on(model, gpu)
     problems = [*_cut_problems(model, precision, asked), *_length_problems(model, asked)]
     if problems:
         raise BadRequest(*problems)
@@ -130,7 +131,8 @@ def resolve(
     )
 
 
-def _served(model: Model, gpu: Gpu, engine: Literal["vllm", "sglang"], version: str) -> None:
+def served_by(model: Model, engine: Literal["vllm", "sglang"], version: str) -> None:
+    """Raises ``Unsupported`` when *version* of *engine* cannot serve *model*, naming one that can."""
     support: EngineSupport = getattr(model, engine)
     key = release_of(version)
     if not support.supported:
@@ -143,6 +145,9 @@ def _served(model: Model, gpu: Gpu, engine: Literal["vllm", "sglang"], version: 
         raise Unsupported(
             f"{engine} {version} no longer serves {model.name}; the last version that did is {support.last}."
         )
+
+
+def _runs_on(model: Model, gpu: Gpu) -> None:
     if model.linear_attention and gpu.compute_capability < GATED_DELTA_NET_CAPABILITY:
         raise Unsupported(
             f"{model.name} has Gated DeltaNet layers, whose kernels need compute capability "
