@@ -177,7 +177,8 @@ def fit(
         result = np.zeros(at)
         for index in which:
             result[spans[index]] = log_errors(training[index], known)
-        return result * scale
+        scaled: npt.NDArray[np.float64] = result * scale
+        return scaled
 
     def cost(values: npt.NDArray[np.float64], logs: npt.NDArray[np.float64]) -> float:
         return float(np.sum(np.log1p((values / 2) ** 2) * 4) + np.sum((logs / firmness) ** 2))
@@ -228,11 +229,11 @@ def held_out(
         for index in indices:
             kept[full.spans[index]] = False
         jacobian, target = full.jacobian[kept], full.jacobian[kept] @ full.logs - full.residuals[kept]
-        logs = full.logs
+        logs: npt.NDArray[np.float64] = full.logs
         for _ in range(5):  # Cauchy weights follow the residuals
             weights = 1 / (1 + ((jacobian @ logs - target) / 2) ** 2)
             normal = jacobian.T @ (weights[:, None] * jacobian) + prior
-            logs = np.linalg.solve(normal, jacobian.T @ (weights * target))
+            logs = np.asarray(np.linalg.solve(normal, jacobian.T @ (weights * target)), dtype=np.float64)
         calibrated = constants.calibration(np.clip(logs, -3, 3), base)
         for index in indices:
             result[known[index].id] = log_errors(known[index], calibrated)
@@ -269,6 +270,16 @@ def bands(known: Sequence[Case], errors: dict[str, list[float]]) -> dict[str, tu
     return {
         metric: (float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95)), len(values))
         for metric, values in found.items()
+    }
+
+
+def _no_narrower(
+    found: dict[str, tuple[float, float, int]], than: dict[str, tuple[float, float, int]]
+) -> dict[str, tuple[float, float, int]]:
+    """*found*, stretched where chance made it narrower than a band for what is better known."""
+    return {
+        metric: (min(low, than[metric][0]), max(high, than[metric][1]), rows) if metric in than else (low, high, rows)
+        for metric, (low, high, rows) in found.items()
     }
 
 
@@ -337,10 +348,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "related": lambda case: case.group,
         "unseen": lambda case: final.gpu_class(case.setup.gpu),
     }
-    levels = {}
+    levels: dict[str, dict[str, tuple[float, float, int]]] = {}
+    narrower: dict[str, tuple[float, float, int]] = {}
     for level, part in parts.items():
         errors = held_out(constants, base, known, result, part)
-        levels[level] = bands(known, errors)
+        narrower = levels[level] = _no_narrower(bands(known, errors), narrower)
         print(f"\nheld out, as for what is {level}\n" + "\n".join(table(known, errors)))
     for level, found in levels.items():
         for metric, (low, high, rows) in found.items():

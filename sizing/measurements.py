@@ -65,7 +65,8 @@ class Case:
 def _setup(facts: Facts, name: str, precision: str, gpu: str, engine: str, version: str, asked: Asked) -> Setup:
     """The replica as that release would have run it."""
     model, implied = facts.model(name)
-    kind = implied or _PRECISIONS[precision.lower().replace("awq-int4", "awq")]
+    published = implied if implied != "gguf" else None
+    kind = published or _PRECISIONS[precision.lower().replace("awq-int4", "awq")]
     return resolve(
         model,
         kind,

@@ -32,6 +32,7 @@ from sizing.speed import StepModel, arithmetic
 Pattern = Literal["closed", "burst", "poisson"]
 
 _POISSON_REQUESTS = 300  # enough that mean TTFT at 80 % load is within its band, still a few milliseconds to simulate
+_MOST_REQUESTS = 20_000  # a third of a second to simulate
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -61,6 +62,9 @@ class Traffic:
             problems.append(f"prefix hit rate {self.prefix_hit_rate} is not between 0 and 1")
         if self.requests is not None and self.requests < 1:
             problems.append(f"{self.requests} requests are none")
+        played = self.requests or (self.concurrency if self.pattern == "burst" else 0) or 0
+        if played > _MOST_REQUESTS:
+            problems.append(f"{played} requests are too many to play out; at most {_MOST_REQUESTS} are")
         if problems:
             raise BadRequest(*problems)
 
@@ -111,7 +115,8 @@ class _Replica:
         self.budget = max(setup.max_num_batched_tokens, 1)
         self.places = max(1, min(setup.max_num_seqs, max_running))
         self.kv = kv_cache_tokens
-        self.hit = min(int(traffic.input_tokens * traffic.prefix_hit_rate), traffic.input_tokens - 1)
+        hit_rate = traffic.prefix_hit_rate if setup.prefix_caching else 0.0
+        self.hit = min(int(traffic.input_tokens * hit_rate), traffic.input_tokens - 1)
         self.input = traffic.input_tokens
         self.output = max(1, round(traffic.output_tokens / step.tokens_per_step))  # steps, not tokens
         self.gap_s = step.constants["request_s"]
@@ -297,20 +302,20 @@ def _closed(replica: _Replica, clients: int, burst_share: float) -> _Seen:
     run = replica.play(
         [], together, closed=2 * together + 1, running=replica.spread(together), until_first=decodes == 0
     )
-    served_s, token_s = _mean(run.ttft_s), run.decode_step_s
-    rate = together / (served_s + decodes * token_s)
-    wait = max(clients / rate - decodes * token_s - served_s, 0.0) if clients > together else 0.0
-    steady = [first + wait for first in run.ttft_s]
-    share = burst_share if clients > 1 else 0.0
-    if share <= 0:
-        return _Seen(_weighted([(1.0, steady)]), _weighted([(1.0, [token_s])]), rate, clients > together)
-    start = replica.play([0.0] * together, together)
-    burst = [first + wait for first in start.ttft_s]
-    ttft = _weighted([(1 - share, steady), (share, burst)])
-    tpot = _weighted([(1 - share, [token_s]), (share, start.tpot_s or [token_s])])
-    first_s = (1 - share) * _mean(steady) + share * _mean(burst)
-    mean_token_s = (1 - share) * token_s + share * _mean(start.tpot_s or [token_s])
-    return _Seen(ttft, tpot, clients / (first_s + decodes * mean_token_s), clients > together)
+    share = burst_share if together > 1 else 0.0
+    start = replica.play([0.0] * together, together) if share > 0 else run
+    token_s = run.decode_step_s
+    start_token_s = start.tpot_s if share > 0 and start.tpot_s else [token_s]
+    first_s = (1 - share) * _mean(run.ttft_s) + share * _mean(start.ttft_s)
+    mean_token_s = (1 - share) * token_s + share * _mean(start_token_s)
+    rate = together / (first_s + decodes * mean_token_s)
+    wait_s = (clients - together) / rate  # Little's law for those who find no place
+    return _Seen(
+        _weighted([(1 - share, [first + wait_s for first in run.ttft_s]), (share, [f + wait_s for f in start.ttft_s])]),
+        _weighted([(1 - share, [token_s]), (share, start_token_s)]),
+        rate,
+        clients > together,
+    )
 
 
 def _poisson(replica: _Replica, rate: float, requests: int) -> _Seen:
