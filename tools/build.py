@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tools import stubs
-from tools.progress import Clock, last_words, run, say
+from tools.progress import Clock, last_words, run
 from tools.table import HERE, Build, ToolError
 
 GIB = 2**30
@@ -87,11 +88,17 @@ def make(build: Build, go: Callable[[], Path]) -> Path:
 def _alone(lock: Path, build: Build) -> Iterator[None]:
     """Hold *lock*; the system drops it when the process ends, however it ends."""
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is making {build}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        waiting: Clock | None = None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting = waiting or Clock(f"another process is making {build}", build.takes_s)
+                waiting.tick("waiting for it")
+                time.sleep(0.2)
+        if waiting:
+            waiting.done("its turn is over")
         yield
 
 

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -145,24 +146,31 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     # So that an end from outside cleans up like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The compiler is no end in itself: it is made when something has to be compiled.
+    names = asked.tools + ([name for name in _table().tools if name != "go"] if asked.all else [])
+    if not (names or asked.lane or asked.list):
+        parser.print_usage(sys.stderr)
+        return 2
     try:
-        if not (asked.tools or asked.all or asked.lane or asked.list):
-            parser.print_usage(sys.stderr)
-            return 2
-        for lane in asked.lane:
-            apt(lane)
-        # The compiler is no end in itself: it is made when something has to be compiled.
-        every = [name for name in _table().tools if name != "go"] if asked.all else []
-        for name in [*asked.tools, *every]:
-            print(tool(name), flush=True)
+        problems = [*_each(asked.lane, apt), *_each(names, lambda name: print(tool(name), flush=True))]
         if asked.list:
             _list()
-    except ToolError as error:
-        say(str(error))
-        return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    for problem in problems:
+        say(problem)
+    return 2 if problems else 0
+
+
+def _each(names: list[str], get: Callable[[str], None]) -> list[str]:
+    """Get every one of *names*; the sentences of those that cannot be had."""
+    problems = []
+    for name in names:
+        try:
+            get(name)
+        except ToolError as error:
+            problems.append(str(error))
+    return list(dict.fromkeys(problems))
 
 
 if __name__ == "__main__":
