@@ -105,7 +105,7 @@ class Cluster:
         done(f"engine image described, vLLM {engine.version(packages)}")
         try:
             self._place, self._claimed = claim(self._index)
-            self.setup = self._make_setup(self._place, packages)
+            self.setup = self._make_setup(self._place, packages, images[0].pinned)
             components.prepare(self.setup)
             self._supervisor = self._start_supervisor(self._place, self._claimed)
             done(f"cluster {self._place.index} has its namespaces; its node is {self.setup.network.node}")
@@ -172,6 +172,11 @@ class Cluster:
         return self.setup.kubeconfig
 
     @property
+    def engine_image(self) -> str:
+        """The CPU engine's image as a pod may name it, ``docker.io/local/vllm-cpu:<version>@sha256:...``."""
+        return self.setup.engine_image
+
+    @property
     def folder(self) -> Path:
         """Everything that the cluster writes; ``logs/`` has one file per component."""
         return self.setup.folder
@@ -230,7 +235,7 @@ class Cluster:
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
-    def _make_setup(self, place: Place, packages: Path) -> Setup:
+    def _make_setup(self, place: Place, packages: Path, engine_image: str) -> Setup:
         """The folder, new or kept, and in it the state that ``down`` and ``attach`` read."""
         if place.has_folder():
             processes.end(place.marker)
@@ -240,10 +245,11 @@ class Cluster:
         kept = json.loads(state.read_text()) if state.exists() else {}
         net = network.own_network(place.index) if self._own_network else network.host_network(self._address)
         found = {
-            "group": kept.get("group", f"qwenkit-{secrets.token_hex(4)}"),
+            "group": kept.get("group", f"qwenkit-{place.index}-{secrets.token_hex(4)}"),
             "node": self._node,
             "network": asdict(net),
             "mounts": [[str(packages), engine.PACKAGES_IN_CONTAINER]],
+            "engine_image": engine_image,
         }
         if kept and kept["network"] != found["network"]:
             raise LocalError(f"{place.folder} was kept for {kept['network']}, now there is {found['network']}")
@@ -301,6 +307,7 @@ class Cluster:
                 importing.kill()
                 raise
         if importing.returncode:
+            self._check_alive("containerd")
             raise LocalError(f"ctr could not import the images: {complaint.decode().strip()}")
 
     def _names_command(self) -> list[str]:
@@ -322,11 +329,14 @@ class Cluster:
     def _wait(self, component: str, condition: Callable[[], bool], limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
         while not condition():
-            if self._supervisor and self._supervisor.poll() is not None:
-                raise self._failure(component)
+            self._check_alive(component)
             if time.monotonic() > deadline:
                 raise LocalError(f"{component} was not ready within {limit_s:.0f} s; {self._log_of(component)}")
             time.sleep(0.1)
+
+    def _check_alive(self, component: str) -> None:
+        if self._supervisor and (self._supervisor.poll() is not None or (self.folder / "ended").exists()):
+            raise self._failure(component)
 
     def _failure(self, component: str) -> LocalError:
         """Why the cluster is no more, seen while waiting for *component*."""
@@ -389,7 +399,8 @@ def check_requirements() -> None:
 def _read_setup(folder: Path, find: Callable[[str], Path]) -> Setup:
     state = json.loads((folder / "state.json").read_text())
     mounts = tuple((Path(source), target) for source, target in state["mounts"])
-    return Setup(folder, Network(**state["network"]), state["node"], state["group"], find, mounts)
+    net = Network(**state["network"])
+    return Setup(folder, net, state["node"], state["group"], find, mounts, state["engine_image"])
 
 
 @contextlib.contextmanager

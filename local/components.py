@@ -31,6 +31,7 @@ class Setup:
     group: str
     find: Callable[[str], Path]
     mounts: tuple[tuple[Path, str], ...]  # folders of this machine that every container sees, read-only, and where
+    engine_image: str
 
     @property
     def socket(self) -> Path:
@@ -103,7 +104,7 @@ def first(setup: Setup) -> dict[str, list[str]]:
         "allow-privileged": "true",
         "service-cluster-ip-range": setup.network.services,
         "service-account-issuer": "https://kubernetes.default.svc",
-        "service-account-key-file": folder / "pki/accounts.key",
+        "service-account-key-file": folder / "pki/accounts.crt",
         "service-account-signing-key-file": folder / "pki/accounts.key",
         "kubelet-client-certificate": folder / "pki/client.crt",
         "kubelet-client-key": folder / "pki/client.key",

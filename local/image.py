@@ -35,6 +35,11 @@ class Image:
     manifest: Blob
     parts: tuple[Blob, ...]
 
+    @property
+    def pinned(self) -> str:
+        """Name, tag and digest in one, as a pod may ask for it."""
+        return f"{self.names[0]}@{self.manifest.digest}"
+
 
 def layer(path: Path) -> Blob:
     """The tar file *path* as a layer."""

@@ -46,7 +46,7 @@ CHAT_TEMPLATE = r"""
   {{- '<|im_start|>system\n' + system -}}
   {%- if tools -%}
     {{- '\n\nFunctions that may be called, one JSON object a line:\n<tools>' -}}
-    {%- for tool in tools -%} {{- '\n' + tool | tojson -}} {%- endfor -%}
+    {%- for tool in tools -%} {{- '\n' -}} {{- tool | tojson -}} {%- endfor -%}
     {{- '\n</tools>\nA call is <tool_call>{"name": ..., "arguments": ...}</tool_call>.' -}}
   {%- endif -%}
   {{- '<|im_end|>\n' -}}
@@ -57,7 +57,7 @@ CHAT_TEMPLATE = r"""
   {%- else -%}
     {{- '<|im_start|>' + message.role + '\n' + (message.content or '') -}}
     {%- for call in message.tool_calls or [] -%}
-      {{- '\n<tool_call>\n' + call.function | tojson + '\n</tool_call>' -}}
+      {{- '\n<tool_call>\n' -}} {{- call.function | tojson -}} {{- '\n</tool_call>' -}}
     {%- endfor -%}
   {%- endif -%}
   {{- '<|im_end|>\n' -}}
@@ -87,7 +87,7 @@ def random_model(environment: Path, config: Path | None = None) -> Path:
         settings = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LocalError(f"the random model was not made:\n{done.stderr[-1500:]}")
+            raise LocalError(f"making the random model ended with status {done.returncode}:\n{done.stderr[-1500:]}")
 
     return kept("random-qwen3", shape + Path(__file__).read_text(), make)
 

