@@ -283,7 +283,7 @@ def _no_narrower(
     }
 
 
-def _write_constants(constants: Constants, result: Fit, folder: Path) -> None:
+def write_constants(constants: Constants, result: Fit, folder: Path) -> None:
     """Put the figures into the lines they belong to; everything else in the files stays as it is."""
     figures = {
         address: (guess * math.exp(log), guess, error, rows)
@@ -313,7 +313,8 @@ def _write_constants(constants: Constants, result: Fit, folder: Path) -> None:
         path.write_text("\n".join(lines) + "\n")
 
 
-def _write_bands(folder: Path, levels: dict[str, dict[str, tuple[float, float, int]]], cells: Iterable[str]) -> None:
+def write_bands(folder: Path, levels: dict[str, dict[str, tuple[float, float, int]]], cells: Iterable[str]) -> None:
+    """Replace ``bands.toml`` in *folder*."""
     lines = [
         'source = "sizing.fit: 5 % and 95 % quantiles of measured / estimated over held-out measurements"',
         "cells = [",
@@ -358,8 +359,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric, (low, high, rows) in found.items():
             print(f"band, {level}, {metric}: {low:.2f} .. {high:.2f} of the estimate ({rows} figures)")
     if not options.dry_run:
-        _write_constants(constants, result, SPEED)
-        _write_bands(SPEED, levels, {cell(case.setup, final) for case in known})
+        write_constants(constants, result, SPEED)
+        write_bands(SPEED, levels, {cell(case.setup, final) for case in known})
     return 0
 
 

@@ -365,6 +365,8 @@ def cell(setup: Setup, known: Calibration) -> str:
 def _trust(setup: Setup, known: Calibration) -> tuple[dict[str, Band], str]:
     """The bands that the measurements allow, and what they were."""
     name, group, bands = cell(setup, known), known.gpu_class(setup.gpu), known.bands
+    if setup.speculative_tokens or setup.pp > 1:
+        return bands.unseen, "step model; neither drafted tokens nor pipeline stages are among the measurements"
     if name in bands.cells:
         return bands.measured, f"step model fitted to measurements of {name}"
     if group != "default":
