@@ -11,6 +11,7 @@ Everything it installs comes from ``machine.mirror_url``. Root is needed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -23,8 +24,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local import cgroups
 from standins.host.cache import cache_dir
-from standins.host.cgroups import removing_new_groups
 from standins.host.mirror import serving
 from standins.host.network import Link, linked
 from standins.host.repository import repositories
@@ -102,7 +103,6 @@ def booted(
             name, link.inner, root, work / "id_ed25519", work / "known_hosts", mirror_url, signed.fingerprint
         )
         _personalise(machine, work, signed.folder / "key.asc", gpus)
-        stack.enter_context(removing_new_groups())
         stack.enter_context(_powered(machine, link, work / "console.log", binds or {}))
         machine.run("apt-get update")  # an installer leaves apt with its lists read
         yield machine
@@ -155,6 +155,8 @@ def _powered(machine: Machine, link: Link, console: Path, binds: Mapping[Path, s
         yield
     finally:
         power.off()
+        for state in (machine.root / "var/tmp").glob("qwenkit-cluster-*/state.json"):
+            cgroups.remove(json.loads(state.read_text())["group"])  # left if the host did not stop in time
 
 
 class _Power(threading.Thread):

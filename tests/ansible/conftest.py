@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from sizing.plan import Plan
+from standins.host.cluster_parts import parts
 from standins.host.machine import Machine, booted
 from tests.ansible.play import Recap, play, write_inventory
+from tools import get
 
+DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
+MANIFESTS = "var/lib/rancher/k3s/server/manifests"
 BEFORE_K3S = "preflight,nvidia_driver,container_toolkit"
 
 
@@ -30,8 +36,13 @@ class Server(Host):
 @pytest.fixture(scope="session")
 def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host as installed; no test may change it."""
-    with booted("virgin") as machine:
-        variables = {"serve_model": "qwen3-0.6b", "serve_values_file": str(Path(__file__))}
+    with booted("virgin", mirror_files={"k3s": Path(__file__)}) as machine:
+        variables = {
+            "serve_model": "qwen3-0.6b",
+            "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml"),
+            "k3s_url": f"{machine.mirror_url}/k3s",
+            "k3s_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        }
         yield Host(machine, write_inventory(machine, tmp_path_factory.mktemp("virgin"), variables))
 
 
@@ -39,7 +50,30 @@ def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A host with driver and container toolkit, by the playbook's own tags."""
     with booted("driven") as machine:
-        variables = {"serve_model": "qwen3-0.6b", "serve_values_file": str(Path(__file__))}
+        variables = {"serve_model": "qwen3-0.6b", "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml")}
         inventory = write_inventory(machine, tmp_path_factory.mktemp("driven"), variables)
         first = play(inventory, "--tags", BEFORE_K3S).succeeded()
+        yield Server(machine, inventory, first)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A host after the whole playbook: the chart serves a tiny model on the CPU, with the values of `laptop`."""
+    needed = parts(lambda name: Path(get.tool(name)), namespace="qwen")
+    with booted("home-server", binds=needed.binds, mirror_files=needed.mirror_files) as machine:
+        manifests = machine.root / MANIFESTS
+        manifests.mkdir(parents=True)
+        (manifests / "model.yaml").write_text(needed.model_claim)
+        variables = {
+            "k3s_url": f"{machine.mirror_url}/k3s",
+            "k3s_sha256": needed.sha256["k3s"],
+            "k3s_gpu_count": 1,
+            "serve_helm_url": f"{machine.mirror_url}/helm.tar.gz",
+            "serve_helm_sha256": needed.sha256["helm.tar.gz"],
+            "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml"),
+            "serve_model": Plan.load(DEPLOYMENTS / "laptop/plan.json").model.served_name,
+            "serve_ready_limit_s": 400,
+        }
+        inventory = write_inventory(machine, tmp_path_factory.mktemp("server"), variables)
+        first = play(inventory, "-vv").succeeded()
         yield Server(machine, inventory, first)

@@ -61,7 +61,7 @@ def test_a_kernel_that_may_boot_next_without_a_module_stops_the_play_before_any_
     machine = driven.machine
     kernel = machine.run("ls /boot | sed -n 's/^vmlinuz-//p'").stdout.split()[0]
     # As after an upgrade whose build failed: the module is gone and the source no longer compiles.
-    machine.run(f"dkms remove nvidia/580.159.03 -k {kernel} && cp -a /usr/src/nvidia-580.159.03/nvidia.c /root/")
+    machine.run(f"dkms unbuild nvidia/580.159.03 -k {kernel} && cp -a /usr/src/nvidia-580.159.03/nvidia.c /root/")
     machine.run("echo '#error does not compile with this kernel' >> /usr/src/nvidia-580.159.03/nvidia.c")
     boot = machine.run("cat /proc/sys/kernel/random/boot_id").stdout
     try:

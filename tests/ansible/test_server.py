@@ -1,0 +1,81 @@
+"""The whole playbook on a booted host: real Kubernetes components, Helm, chart and engine; k3s and the card stand in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+
+from tests.ansible.conftest import DEPLOYMENTS, Server
+from tests.ansible.play import play
+
+pytestmark = pytest.mark.host
+
+def _key(server: Server) -> str:
+    encoded = server.machine.run("k3s kubectl -n qwen get secret qwen-api-key -o jsonpath={.data.api-key}").stdout
+    return base64.b64decode(encoded).decode()
+
+
+def _restarts(server: Server) -> int:
+    pods = json.loads(server.machine.run("k3s kubectl -n qwen get pods -o json").stdout)["items"]
+    return sum(status["restartCount"] for pod in pods for status in pod["status"].get("containerStatuses", []))
+
+
+def test_the_play_ends_with_a_chat_that_the_model_answered(server: Server) -> None:
+    said = re.search(r"qwen3-0.6b answers at http://\S+/v1/chat/completions, (\d+) tokens: ", server.first.message)
+    assert said, server.first.output[-3000:]
+    assert int(said[1]) > 0
+
+
+def test_the_key_was_made_on_the_host_and_is_in_no_log(server: Server) -> None:
+    key = _key(server)
+    assert re.fullmatch("[0-9a-f]{48}", key)
+    journal = server.machine.run("journalctl --no-pager").stdout
+    for text in (server.first.output, journal):
+        assert key not in text
+        assert base64.b64encode(key.encode()).decode() not in text
+
+
+def test_the_node_offers_its_gpu_and_only_root_reads_the_administrators_kubeconfig(server: Server) -> None:
+    offered = server.machine.run(r"k3s kubectl get node home-server -o jsonpath='{.status.allocatable.nvidia\.com/gpu}'")
+    assert offered.stdout == "1"
+    assert server.machine.run("stat -c '%a %U' /etc/rancher/k3s/k3s.yaml").stdout == "600 root\n"
+
+
+def test_the_namespace_enforces_restricted_pods(server: Server) -> None:
+    shown = server.machine.run("k3s kubectl get namespace qwen -o json").stdout
+    assert json.loads(shown)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_a_second_run_of_the_whole_play_changes_nothing(server: Server) -> None:
+    before = _restarts(server)
+    again = play(server.inventory).succeeded()
+    assert (again.changed, again.failed) == (0, 0)
+    assert _restarts(server) == before
+
+
+def test_a_dry_run_of_the_whole_play_is_clean(server: Server) -> None:
+    dry = play(server.inventory, "--check").succeeded()
+    assert (dry.changed, dry.failed) == (0, 0)
+
+
+def test_after_a_reboot_the_play_changes_nothing_and_the_model_answers_again(server: Server) -> None:
+    server.machine.reboot()
+    again = play(server.inventory, "--tags", "k3s,serve").succeeded()
+    assert again.changed == 0
+    assert "qwen3-0.6b answers at " in again.message
+
+
+def test_changed_values_are_one_upgrade_and_the_same_values_again_are_none(server: Server) -> None:
+    own = {"serve_own_values": {"service": {"port": 8080}}}
+    upgraded = play(server.inventory, "--tags", "serve", variables=own).succeeded()
+    assert upgraded.changed == 2  # the host's values, the release
+    assert re.search(r"answers at http://\S+:8080/v1/chat/completions", upgraded.message)
+    assert play(server.inventory, "--tags", "serve", variables=own).succeeded().changed == 0
+
+
+def test_the_rendered_inventory_of_home_server_is_one_the_playbook_accepts(server: Server) -> None:
+    listed = play(DEPLOYMENTS / "home-server/inventory.yml", "--list-hosts").succeeded()
+    assert "home-server" in listed.output
