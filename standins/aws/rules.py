@@ -2,8 +2,8 @@
 What AWS decides and the SDK does not say, for the types that ``infra/`` uses: ids, ARNs, what a change replaces.
 
 Stands in for: the provider's schema (``ForceNew``) and the identifiers that AWS hands out.
-Cannot show: types that are not listed get a plausible id and never replace; the tables are checked against AWS's own
-provider only where that is installed (``tests/infra``).
+Cannot show: types that are not listed get a plausible id and never replace. The tables follow AWS's documentation; no
+test holds them against the provider.
 """
 
 from __future__ import annotations
