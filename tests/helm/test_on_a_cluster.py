@@ -130,7 +130,15 @@ def before(bench: Bench) -> set[str]:
 def notes(bench: Bench, before: set[str]) -> str:
     """Installs the release and waits until it is Ready; its notes."""
     assert not any(name.startswith("deployment") for name in before)
-    install = ["install", RELEASE, CHART, "-f", bench.values(), "--wait", f"--timeout={READY_LIMIT_S}s"]
+    install: list[str | Path] = [
+        "install",
+        RELEASE,
+        CHART,
+        "-f",
+        bench.values(),
+        "--wait",
+        f"--timeout={READY_LIMIT_S}s",
+    ]
     started = time.monotonic()
     printed = bench.helm(*install)
     print(f"install to Ready: {time.monotonic() - started:.1f} s")
@@ -222,7 +230,15 @@ def test_an_upgrade_finishes_on_the_last_gpu_without_cutting_a_stream(bench: Ben
     _, seconds = bench.generate(200)
     tokens = int(200 / seconds * 3 * PRE_STOP_S)  # still running when SIGTERM comes
     changed_values = bench.values(extraArgs=["--max-model-len", "4096"])
-    upgrade = ["upgrade", RELEASE, CHART, "-f", changed_values, "--wait", f"--timeout={READY_LIMIT_S}s"]
+    upgrade: list[str | Path] = [
+        "upgrade",
+        RELEASE,
+        CHART,
+        "-f",
+        changed_values,
+        "--wait",
+        f"--timeout={READY_LIMIT_S}s",
+    ]
     with ThreadPoolExecutor(1) as client:
         stream = client.submit(bench.generate, tokens)
         started = time.monotonic()
@@ -247,7 +263,15 @@ def test_a_rollback_brings_the_first_arguments_back(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("ready")
 def test_helm_3_upgrades_the_release_too(bench: Bench) -> None:
-    upgrade = ["upgrade", RELEASE, CHART, "-f", bench.values(replicas=0), "--wait", f"--timeout={READY_LIMIT_S}s"]
+    upgrade: list[str | Path] = [
+        "upgrade",
+        RELEASE,
+        CHART,
+        "-f",
+        bench.values(replicas=0),
+        "--wait",
+        f"--timeout={READY_LIMIT_S}s",
+    ]
     bench.helm(*upgrade, helm="helm3")
     assert json.loads(bench.kubectl("get", "deployment", RELEASE, "--output=json"))["spec"]["replicas"] == 0
 
