@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from sizing.facts import DATA, Fact, Gpu, Precision
+from sizing.versions import release_of
 
 SPEED = DATA / "speed"
 
@@ -106,16 +107,6 @@ class BandFile(Fact):
     unseen: dict[str, Band]
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """``0.5.10.post1`` -> (0, 5, 10): what orders releases; suffixes and builds do not."""
-    numbers: list[int] = []
-    for part in version.replace("-", ".").split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
-
-
 def link_of(gpu: Gpu) -> str:
     """What joins two of them: ``nvlink`` where every card has it; an optional bridge is not counted on."""
     return "nvlink" if gpu.interconnect.startswith("NVLink") else "pcie"
@@ -147,10 +138,9 @@ class Calibration:
         return self.engines.kernels[precision]
 
     def era(self, engine: str, version: str) -> Era:
-        """The newest era not after *version*; a version that is no number (nightly) takes the newest."""
+        """The newest era not after *version*, the oldest where all are newer."""
         eras = self.engines.engines[engine].eras
-        key = version_key(version)
-        fitting = [era for era in eras if not key or version_key(era.since) <= key]
+        fitting = [era for era in eras if release_of(era.since) <= release_of(version)]
         return fitting[-1] if fitting else eras[0]
 
     def gpu_class(self, gpu: Gpu) -> str:

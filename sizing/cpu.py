@@ -16,7 +16,18 @@ from sizing.errors import BadRequest
 from sizing.facts import CpuFacts, Engine, EngineVersion, Facts, Model
 from sizing.host_needs import disk_gib, drain_s, replica_memory_bytes, weight_load_s
 from sizing.kv_cache import capacity
-from sizing.plan import EngineSettings, Estimate, Estimates, LedgerLine, Memory, ModelChoice, Placement, Plan, Serve
+from sizing.plan import (
+    EngineSettings,
+    Estimate,
+    Estimates,
+    LedgerLine,
+    Memory,
+    ModelChoice,
+    Placement,
+    Plan,
+    Pod,
+    Serve,
+)
 from sizing.request import Request
 from sizing.units import GIB
 from sizing.weights import weights as weights_per_stage
@@ -124,6 +135,13 @@ def plan_local(
             kv_cache_tokens_low=kv.tokens,
             kv_cache_tokens_high=kv.tokens,
             max_concurrency=round(kv.max_concurrency, 3),
+        ),
+        pod=Pod(
+            cpu_request_millicores=int(cpu.pod_request_millicores.value),
+            cpu_limit_millicores=int(cpu.pod_limit_millicores.value),
+            memory_bytes=pod_bytes,
+            shm_bytes=2 * GIB,
+            cache_bytes=2 * GIB,
         ),
         serve=Serve(
             startup_budget_s=engine.start_s + load_s,

@@ -375,6 +375,8 @@ class CpuFacts(Fact):
     band_factor: Sourced
     max_num_seqs: Sourced
     max_num_batched_tokens: Sourced
+    pod_request_millicores: Sourced
+    pod_limit_millicores: Sourced
 
 
 class HomeHost(Fact):

@@ -1,13 +1,16 @@
-"""What a replica needs of its host besides the GPU: memory, disk, time to start and to drain."""
+"""What a replica needs of its host besides the GPU: memory, CPU, disk, time to start and to drain."""
 
 from __future__ import annotations
 
 import math
 
 from sizing.facts import Engine
+from sizing.plan import Pod
 from sizing.units import GIB
 
 SYSTEM_DISK_GIB = 30  # operating system, container runtime, logs
+COMPILED_CACHE_GIB = 20  # compiled kernels and the like, beside the weights in the cache
+POD_SHARE = 0.9  # of what a host has to give: agents and system pods take the rest
 LONGEST_DRAIN_S = 600
 SHORTEST_DRAIN_S = 30
 
@@ -20,6 +23,18 @@ def replica_memory_bytes(engine: Engine, gpus: int, pinned_bytes: int) -> int:
 def disk_gib(engine: Engine, weight_bytes: int) -> int:
     """Disk of a host in GiB: system, image (twice: packed and unpacked) and the weights with a quarter to spare."""
     return math.ceil(SYSTEM_DISK_GIB + 2 * engine.image_gib + 1.25 * weight_bytes / GIB)
+
+
+def pod(usable_memory_bytes: int, vcpu: int, gpus: int, replicas_per_host: int, weight_bytes: int) -> Pod:
+    """A replica's share of its host: whole GiB of memory, CPU as a request only, /dev/shm by its number of GPUs."""
+    share = POD_SHARE / replicas_per_host
+    return Pod(
+        cpu_request_millicores=int(vcpu * 1000 * share),
+        cpu_limit_millicores=None,
+        memory_bytes=int(usable_memory_bytes * share / GIB) * GIB,
+        shm_bytes=(gpus + 1) * GIB,
+        cache_bytes=math.ceil(1.1 * weight_bytes / GIB + COMPILED_CACHE_GIB) * GIB,
+    )
 
 
 def weight_load_s(engine: Engine, weight_bytes: int) -> int:

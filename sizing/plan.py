@@ -134,6 +134,16 @@ class Rejected(_Part):
     usd_per_hour: Decimal | None = None
 
 
+class Pod(_Part):
+    """What one replica's pod asks of its host besides GPUs; ``cache_bytes``: its HOME (download, compiled kernels)."""
+
+    cpu_request_millicores: int
+    cpu_limit_millicores: int | None
+    memory_bytes: int
+    shm_bytes: int
+    cache_bytes: int
+
+
 class Serve(_Part):
     """What the chart and the host need to know about start, drain and health."""
 
@@ -156,6 +166,7 @@ class Plan(_Part):
     placement: Placement
     engine: EngineSettings
     memory: Memory
+    pod: Pod
     serve: Serve
     estimates: Estimates
     cost: Cost

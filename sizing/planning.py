@@ -16,7 +16,7 @@ from sizing.cpu import plan_local
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
-from sizing.host_needs import disk_gib, drain_s, weight_load_s
+from sizing.host_needs import disk_gib, drain_s, pod, weight_load_s
 from sizing.plan import (
     EngineSettings,
     Estimate,
@@ -157,6 +157,9 @@ def _assemble(
             kv_cache_tokens_low=answer.kv_cache_tokens_low,
             kv_cache_tokens_high=answer.kv_cache_tokens_high,
             max_concurrency=round(answer.max_concurrency, 3),
+        ),
+        pod=pod(
+            host.usable_memory_bytes, host.vcpu, setup.tp * setup.pp, best.candidate.replicas_per_host, weight_bytes
         ),
         serve=Serve(
             startup_budget_s=engine.start_s + load_s,

@@ -17,7 +17,7 @@ from sizing.candidates import Candidate, candidates, hosts, tiers
 from sizing.cost import cost, place_prices
 from sizing.errors import KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model
-from sizing.host_needs import disk_gib, replica_memory_bytes
+from sizing.host_needs import disk_gib, pod, replica_memory_bytes
 from sizing.memory import MemoryAnswer, memory
 from sizing.plan import Cost, Rejected
 from sizing.request import Request
@@ -193,13 +193,14 @@ class _Search:
         return setup, answer, performance(setup, traffic, answer.kv_cache_tokens, running)
 
     def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer) -> str | None:
-        need = replica_memory_bytes(self.engine, candidate.tp, answer.host_memory_bytes) * candidate.replicas_per_host
-        have = candidate.host.usable_memory_bytes
+        host, together = candidate.host, candidate.replicas_per_host
+        need = replica_memory_bytes(self.engine, candidate.tp, answer.host_memory_bytes)
+        have = pod(host.usable_memory_bytes, host.vcpu, candidate.tp, together, 0).memory_bytes
         if need <= have:
             return None
         return (
-            f"{candidate.replicas_per_host} replica{_s(candidate.replicas_per_host)} a host need {need / GIB:.0f} GiB "
-            f"of host memory; it has {have / GIB:.0f} GiB to give"
+            f"a replica needs {need / GIB:.0f} GiB of host memory; of {together} on a host each gets "
+            f"{have / GIB:.0f} GiB"
         )
 
 
