@@ -22,7 +22,7 @@ class Link:
 
 @contextlib.contextmanager
 def linked() -> Iterator[Link]:
-    """Namespace ``qwenkit-host-<pid>-<n>`` with *inner*, reachable from this machine's *outer*; both gone at the end."""
+    """A namespace with address *inner*, reached from this machine's address *outer*; both are gone at the end."""
     taken = _ip("-oneline", "address")
     number = next(n for n in itertools.count(1) if NETWORK.format(n, 1) not in taken)
     name, near, far = f"qwenkit-host-{os.getpid()}-{number}", f"qkh{number}", f"qkh{number}-in"

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from standins.host.cache import kept, tree_digest, digest
+from standins.host.cache import digest, kept, tree_digest
 
 PACKAGES = Path(__file__).parent / "packages"
 DRIVER = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced")
@@ -38,7 +37,7 @@ class Repositories:
 
 
 def repositories(debian_debs: Path) -> Repositories:
-    """Repositories ``cuda``, ``libnvidia-container`` and ``debian`` (from *debian_debs*); a few seconds when not kept."""
+    """The repositories ``cuda``, ``libnvidia-container`` and ``debian`` (of *debian_debs*), made once."""
     key = digest(tree_digest(PACKAGES), str(debian_debs), Path(__file__).read_bytes())
     folder = kept("repositories", key, lambda scratch: _build(scratch, debian_debs))
     return Repositories(folder, (folder / "fingerprint").read_text())
@@ -77,7 +76,7 @@ def _pack(tree: Path, version: str, into: Path) -> None:
             target = root / filled(str(source.relative_to(tree)))
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_symlink():
-                target.symlink_to(os.readlink(source))
+                target.symlink_to(source.readlink())
             elif source.is_file():
                 target.write_text(filled(source.read_text()))
                 target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)

@@ -20,15 +20,15 @@ FREE_GIB_NEEDED = 4
 
 # What Debian's installer and its ssh-server task leave, as far as a playbook can tell.
 SERVER = (
-    "systemd systemd-sysv dbus openssh-server python3 python3-apt sudo ca-certificates curl "
-    "iproute2 kmod procps initramfs-tools linux-image-cloud-amd64"
-).split()
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "sudo", "ca-certificates", "curl",
+    "iproute2", "kmod", "procps", "initramfs-tools", "linux-image-cloud-amd64",
+)  # fmt: skip
 # k3s carries these inside its one binary; the stand-in k3s takes Debian's.
-FOR_STANDIN_K3S = "containerd runc containernetworking-plugins iptables conntrack".split()
+FOR_STANDIN_K3S = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack")
 # Installed by the playbook, from the mirror.
-FOR_PLAYBOOK = "dkms gnupg linux-headers-cloud-amd64".split()
+FOR_PLAYBOOK = ("dkms", "gnupg", "linux-headers-cloud-amd64")
 # Interrupted at any point, the build takes its mounts and its processes with it.
-NOTHING_STAYS = "unshare --mount --pid --fork --kill-child --propagation=private".split()
+NOTHING_STAYS = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private")
 
 
 def rootfs() -> Path:

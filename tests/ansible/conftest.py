@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
-from sizing.plan import Plan
 from standins.host.cluster_parts import parts
 from standins.host.machine import Machine, booted
 from tests.ansible.play import Recap, play, write_inventory
 from tools import get
 
-DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
+VALUES = Path(__file__).resolve().parents[2] / "deployments/laptop/values.yaml"
 MANIFESTS = "var/lib/rancher/k3s/server/manifests"
 BEFORE_K3S = "preflight,nvidia_driver,container_toolkit"
 
@@ -33,13 +33,18 @@ class Server(Host):
     first: Recap
 
 
+def _served_name(values: Path) -> str:
+    arguments = yaml.safe_load(values.read_text())["args"]
+    return str(arguments[arguments.index("--served-model-name") + 1])
+
+
 @pytest.fixture(scope="session")
 def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host as installed; no test may change it."""
     with booted("virgin", mirror_files={"k3s": Path(__file__)}) as machine:
         variables = {
-            "serve_model": "qwen3-0.6b",
-            "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml"),
+            "serve_model": _served_name(VALUES),
+            "serve_values_file": str(VALUES),
             "k3s_url": f"{machine.mirror_url}/k3s",
             "k3s_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         }
@@ -50,7 +55,7 @@ def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A host with driver and container toolkit, by the playbook's own tags."""
     with booted("driven") as machine:
-        variables = {"serve_model": "qwen3-0.6b", "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml")}
+        variables = {"serve_model": _served_name(VALUES), "serve_values_file": str(VALUES)}
         inventory = write_inventory(machine, tmp_path_factory.mktemp("driven"), variables)
         first = play(inventory, "--tags", BEFORE_K3S).succeeded()
         yield Server(machine, inventory, first)
@@ -70,8 +75,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             "k3s_gpu_count": 1,
             "serve_helm_url": f"{machine.mirror_url}/helm.tar.gz",
             "serve_helm_sha256": needed.sha256["helm.tar.gz"],
-            "serve_values_file": str(DEPLOYMENTS / "laptop/values.yaml"),
-            "serve_model": Plan.load(DEPLOYMENTS / "laptop/plan.json").model.served_name,
+            "serve_values_file": str(VALUES),
+            "serve_model": _served_name(VALUES),
             "serve_ready_limit_s": 400,
         }
         inventory = write_inventory(machine, tmp_path_factory.mktemp("server"), variables)

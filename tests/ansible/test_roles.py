@@ -20,7 +20,8 @@ PLAYBOOK = yaml.safe_load((ANSIBLE / "home-server.yml").read_text())
 
 def _readme_module() -> ModuleType:
     spec = importlib.util.spec_from_file_location("ansible_readme", ANSIBLE / "readme.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -62,25 +63,43 @@ def _registered(role: Path) -> set[str]:
     return made
 
 
-def test_the_playbook_is_valid() -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "--syntax-check", "home-server.yml", "-i", "localhost,"],
-        cwd=ANSIBLE, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def _ansible(*arguments: str) -> str:
+    """``ansible-playbook home-server.yml`` in ``ansible/``, with the inventory that its ansible.cfg names."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "home-server.yml", *arguments]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, cwd=ANSIBLE, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return done.stdout
+
+
+def test_the_playbook_is_valid() -> None:
+    assert "playbook: home-server.yml" in _ansible("--syntax-check")
+
+
+def test_the_committed_inventory_is_found_and_has_the_host_of_its_plan() -> None:
+    assert "hosts (1):\n      home-server" in _ansible("--list-hosts")
+
+
+def test_every_variable_of_the_inventory_template_belongs_to_a_role() -> None:
+    known = {name for role in ROLES for name in _options(role)}
+    template = (ANSIBLE.parent / "templates/inventory.yml.j2").read_text()
+    given = set(re.findall(r"^    ([a-z0-9_]+):", template, flags=re.MULTILINE))
+    required = {name for role in ROLES for name, option in _options(role).items() if option.get("required")}
+    assert given <= known
+    assert {name for name in required if not name.startswith("pinned_packages_")} <= given
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_every_variable_a_role_uses_is_declared(role: Path) -> None:
     declared = set(_options(role)) | _registered(role) | set(_yaml(role / "vars/main.yml"))
-    used = _named(role, "tasks/*.yml") | _named(role, "templates/*") | _named(role, "defaults/*") | _named(role, "vars/*")
-    assert used - declared == set()
+    assert _named(role, "[dtv]*/*") - declared == set()
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_every_declared_variable_is_used_and_is_either_required_or_has_a_default(role: Path) -> None:
     options, defaults = _options(role), _yaml(role / "defaults/main.yml")
-    assert set(options) - _named(role, "tasks/*.yml") - _named(role, "templates/*") - _named(role, "[dv]*/*") == set()
+    assert set(options) - _named(role, "[dtv]*/*") == set()
     assert {name for name, option in options.items() if not option.get("required")} == set(defaults)
 
 

@@ -1,0 +1,64 @@
+"""A stand-in host is a host while it is there, and nothing once it is not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from standins.host.cache import cache_dir
+from tests.ansible.conftest import Host
+
+pytestmark = pytest.mark.host
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BOOT_AND_WAIT = """
+import sys, time
+from standins.host.machine import booted
+with booted("interrupted") as machine:
+    print(machine.root.parent, flush=True)
+    time.sleep(600)
+"""
+
+
+def _traces(name: str) -> dict[str, list[str]]:
+    """What a host called *name* could leave on this machine."""
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return {
+        "processes": [line for line in processes.splitlines() if f"--machine={name}" in line],
+        "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.splitlines(),
+        "links": [path.name for path in Path("/sys/class/net").glob("qkh*")],
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{cache_dir()}/run-" in line],
+    }
+
+
+def test_it_is_a_running_system_with_no_failed_unit(virgin: Host) -> None:
+    assert virgin.machine.run("systemctl is-system-running --wait").stdout == "running\n"
+
+
+def test_it_reaches_nothing_but_its_mirror(virgin: Host) -> None:
+    assert virgin.machine.run(f"curl -sfo /dev/null {virgin.machine.mirror_url}/key.asc").returncode == 0
+    assert virgin.machine.run("ping -c1 -W1 192.0.2.1 || curl -s --max-time 2 http://192.0.2.1", check=False).returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_nothing_is_left_of_it_when_its_owner_ends_early(number: signal.Signals) -> None:
+    before = _traces("interrupted")
+    owner = subprocess.Popen(
+        [sys.executable, "-c", BOOT_AND_WAIT],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert owner.stdout
+    folder = Path(owner.stdout.readline().strip())
+    assert _traces("interrupted") != before
+    owner.send_signal(number)
+    owner.wait(60)
+    owner.stdout.close()
+    assert _traces("interrupted") == before
+    assert not folder.exists()
