@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 
 import pytest
 
@@ -136,3 +137,26 @@ def test_every_problem_of_the_settings_is_one_sentence_and_nothing_is_made(empty
     assert "apiCidrs opens the Kubernetes API to the whole internet" in said
     assert "Traceback" not in said
     assert empty.aws.cloud.resources() == []
+
+
+def test_the_32b_stack_is_placed_beside_the_8b_one_without_overlap(deployed: Stack) -> None:
+    other = Stack(deployed.aws, "prod-qwen3-32b")
+    other.pulumi("stack", "init", other.name)
+    other.up()
+    networks = [one.inputs["cidrBlock"] for one in deployed.aws.cloud.resources() if one.type == "aws:ec2/vpc:Vpc"]
+    assert len(networks) == 2
+    assert not ipaddress.ip_network(networks[0]).overlaps(ipaddress.ip_network(networks[1]))
+    groups = {
+        tuple(one.inputs["instanceTypes"])
+        for one in deployed.aws.cloud.resources()
+        if one.name == "gpu" and one.type == GPU_GROUP
+    }
+    assert groups == {(deployed.placement()["host_type"],), (other.placement()["host_type"],)}
+
+
+def test_a_stack_that_pulumi_does_not_place_is_refused_with_the_tool_that_does(empty: Stack) -> None:
+    home = Stack(empty.aws, "home-server")
+    home.pulumi("stack", "init", home.name)
+    said = home.up(exit_code=None)
+    assert "home-server is planned for the place 'home', which ansible-playbook serves, not pulumi." in said
+    assert "Traceback" not in said
