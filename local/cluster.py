@@ -238,7 +238,6 @@ class Cluster:
     def _make_setup(self, place: Place, packages: Path, engine_image: str) -> Setup:
         """The folder, new or kept, and in it the state that ``down`` and ``attach`` read."""
         if place.has_folder():
-            processes.end(place.marker)
             take_down(place, keep=self._keep)
         place.folder.mkdir(mode=0o700, exist_ok=True)
         state = place.folder / "state.json"

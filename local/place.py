@@ -36,8 +36,13 @@ class Place:
 
     @property
     def marker(self) -> str:
-        """Environment entry that every process of this cluster carries, and no other."""
-        return f"QWENKIT_CLUSTER={self.folder}"
+        """
+        Environment entry that every process of this cluster carries, and no other.
+
+        A container on this machine may run a cluster of the same number, and its processes are seen from here: the
+        process namespace that a cluster was started from tells them apart.
+        """
+        return f"QWENKIT_CLUSTER={self.folder} {Path('/proc/self/ns/pid').readlink()}"
 
     def claim(self) -> socket.socket | None:
         """The number's socket, or None if another cluster has it."""
