@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra.nodes import SYSTEM_GIB
 from infra.service_role import ServiceRole, ServiceRoleArgs
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -15,7 +14,7 @@ UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/eb
 
 @dataclass(frozen=True)
 class HostsArgs:
-    """*count* machines, dealt out over *subnet_ids*; *disk_gib* beside what the system takes."""
+    """*count* machines, dealt out over *subnet_ids*; *disk_gib* with what the system takes."""
 
     vpc_id: pulumi.Input[str]
     subnet_ids: tuple[pulumi.Input[str], ...]
@@ -60,7 +59,7 @@ class Hosts(pulumi.ComponentResource):
                 },
                 root_block_device={
                     "volume_type": "gp3",
-                    "volume_size": SYSTEM_GIB + args.disk_gib,
+                    "volume_size": args.disk_gib,
                     "encrypted": True,
                 },
                 tags={"Name": f"{name}-{number}"},

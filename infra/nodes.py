@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
-SYSTEM_GIB = 20  # the system image and its logs, which the plan's figure leaves out
-
 
 @dataclass(frozen=True)
 class NodesArgs:
-    """*count* machines, no more and no fewer; *disk_gib* beside what the system takes; taints as (key, value)."""
+    """*count* machines, no more and no fewer; *disk_gib* with what the system takes; taints as (key, value)."""
 
     cluster_name: pulumi.Input[str]
     kubernetes_version: pulumi.Input[str]
@@ -44,7 +42,7 @@ class Nodes(pulumi.ComponentResource):
                     "device_name": "/dev/xvda",
                     "ebs": {
                         "volume_type": "gp3",
-                        "volume_size": SYSTEM_GIB + args.disk_gib,
+                        "volume_size": args.disk_gib,
                         "encrypted": "true",
                         "delete_on_termination": "true",
                     },

@@ -329,7 +329,6 @@ class PlaceLine(Fact):
 class PlaceFacts(Fact):
     """What a place costs besides its GPU hosts."""
 
-    system_instance_type: str | None = None
     lines: tuple[PlaceLine, ...]
     source: str
 

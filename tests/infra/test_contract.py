@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sizing.facts import load_facts
 from tests.infra.stack import Stack
 
 pytestmark = pytest.mark.pulumi
@@ -57,3 +58,18 @@ def test_the_machines_have_the_gpus_that_the_replicas_ask_for(deployed: Stack, v
     group = deployed.exists("aws:eks/nodeGroup:NodeGroup", "gpu").inputs
     offered = group["scalingConfig"]["desiredSize"] * placement["gpus_per_host"]
     assert values["replicas"] * values["gpu"]["count"] <= offered
+
+
+def test_the_device_plugin_runs_where_the_gpus_are_and_is_the_one_of_the_k3s_role(deployed: Stack) -> None:
+    plugin = yaml.safe_load((ROOT / "infra" / "device-plugin.yaml").read_text(encoding="utf-8"))
+    pod = plugin["spec"]["template"]["spec"]
+    assert pod["nodeSelector"].items() <= deployed.outputs()["gpuLabels"].items()
+    assert {toleration["key"] for toleration in pod["tolerations"]} >= set(deployed.outputs()["gpuTaints"])
+    role = yaml.safe_load((ROOT / "ansible" / "roles" / "k3s" / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    assert pod["containers"][0]["image"] == role["k3s_device_plugin_image"]
+
+
+def test_the_system_nodes_are_priced_as_they_are_placed() -> None:
+    defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    (nodes,) = [line for line in load_facts().places["aws-eks"].lines if line.name == "system nodes"]
+    assert (nodes.item, nodes.count) == (defaults["systemInstanceType"]["default"], defaults["systemNodes"]["default"])

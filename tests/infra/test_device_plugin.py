@@ -1,0 +1,16 @@
+"""The device plugin's manifest is what a real API server takes; no card is here for it to find."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.cluster import Cluster
+from tests.cluster_fixture import cluster
+
+__all__ = ["cluster"]
+pytestmark = pytest.mark.cluster
+
+
+def test_a_real_api_server_takes_the_device_plugin(cluster: Cluster) -> None:
+    said = cluster.kubectl("apply", "-f", "infra/device-plugin.yaml", "--dry-run=server", "--validate=strict")
+    assert "daemonset.apps/nvidia-device-plugin created (server dry run)" in said
