@@ -43,9 +43,11 @@ def tool(name: str) -> Path:
     wanted = _table().tool(name)
     if found := on_path(wanted):
         return found
-    folder = build.make(wanted.build, lambda: tool("go"))
-    if wanted.build.kind == "go" and not any(_to_compile()):
-        build.drop_go_caches()
+    folder = build.folder_of(wanted.build)
+    if not folder.is_dir():
+        build.make(wanted.build, lambda: tool("go"))
+        if not any(_to_compile()):
+            build.drop_go_caches()
     return _inside(wanted, folder)
 
 
