@@ -21,7 +21,7 @@ from demo.place import place_on_aws
 from demo.screen import Screen
 from local.errors import LocalError
 from sizing.errors import KitError
-from tools.get import ToolError
+from tools.table import ToolError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = ("prod-qwen3-8b", "home-server")

@@ -22,7 +22,7 @@ def place_on_aws(screen: Screen, folder: Path, undo: ExitStack) -> None:
     aws = undo.enter_context(stand_in_for_aws(folder, pulumi))
 
     def run(arguments: str) -> None:
-        command = [str(pulumi), *arguments.split(), "--non-interactive", "--color", "never"]
+        command = [str(pulumi), *arguments.split(), "--non-interactive", "--color", "never", "--suppress-progress"]
         screen.run(command, f"pulumi {arguments}", cwd=aws.project, env=aws.environment)
 
     run(f"stack init {STACK}")

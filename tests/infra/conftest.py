@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tools.get import tool
 
 from standins.aws.run import stand_in_for_aws
 from tests.infra.stack import Stack
+from tools.get import tool
 
 STACK = "prod-qwen3-8b"
 
