@@ -25,6 +25,7 @@ from pathlib import Path
 
 from local import cgroups
 from standins.host.cache import cache_dir
+from standins.host.leftovers import sweep
 from standins.host.mirror import serving
 from standins.host.network import Link, linked
 from standins.host.repository import repositories
@@ -90,10 +91,11 @@ def booted(
     """
     if os.geteuid():
         raise PermissionError("a stand-in host needs root (systemd-nspawn, a network namespace)")
+    sweep()
     tree = rootfs()
     signed = repositories(tree / "debs")
     with contextlib.ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=cache_dir())))
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=cache_dir())))
         link = stack.enter_context(linked())
         root = work / "root"
         subprocess.run(["cp", "-a", "--reflink=auto", str(tree / "root"), str(root)], check=True)

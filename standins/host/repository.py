@@ -22,7 +22,7 @@ DRIVER = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced"
 TOOLKIT = (
     "nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvidia-container-tools", "libnvidia-container1",
 )  # fmt: skip
-CONTENT = {
+CONTENT: dict[str, dict[str, tuple[str, ...]]] = {
     "cuda": {"580.159.03-1": DRIVER, "595.71.05-1": DRIVER},
     "libnvidia-container": {"1.19.1-1": TOOLKIT, "1.20.0-1": TOOLKIT},
 }
@@ -38,7 +38,7 @@ class Repositories:
 
 def repositories(debian_debs: Path) -> Repositories:
     """The repositories ``cuda``, ``libnvidia-container`` and ``debian`` (of *debian_debs*), made once."""
-    key = digest(tree_digest(PACKAGES), str(debian_debs), Path(__file__).read_bytes())
+    key = digest(tree_digest(PACKAGES), str(debian_debs), repr(CONTENT))
     folder = kept("repositories", key, lambda scratch: _build(scratch, debian_debs))
     return Repositories(folder, (folder / "fingerprint").read_text())
 

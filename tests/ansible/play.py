@@ -51,8 +51,8 @@ def play(inventory: Path, *arguments: str, variables: Mapping[str, object] | Non
     )
     output = done.stdout + done.stderr
     recap = RECAP.search(done.stdout)
-    counts = [int(number) for number in recap.groups()[1:]] if recap else [0, 0, 0, 0]
-    return Recap(done.returncode, *counts, output, time.monotonic() - started)
+    ok, changed, unreachable, failed = map(int, recap.groups()[1:]) if recap else (0, 0, 0, 0)
+    return Recap(done.returncode, ok, changed, unreachable, failed, output, time.monotonic() - started)
 
 
 def write_inventory(machine: Machine, folder: Path, variables: Mapping[str, object]) -> Path:

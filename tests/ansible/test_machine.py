@@ -5,18 +5,21 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from standins.host.cache import cache_dir
+from standins.host.leftovers import sweep
 from tests.ansible.conftest import Host
 
 pytestmark = pytest.mark.host
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BOOT_AND_WAIT = """
-import sys, time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits "ignore"
 from standins.host.machine import booted
 with booted("interrupted") as machine:
     print(machine.root.parent, flush=True)
@@ -26,7 +29,7 @@ with booted("interrupted") as machine:
 
 def _traces(name: str) -> dict[str, list[str]]:
     """What a host called *name* could leave on this machine."""
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    processes = subprocess.run(["ps", "-e", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     return {
         "processes": [line for line in processes.splitlines() if f"--machine={name}" in line],
         "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.splitlines(),
@@ -44,21 +47,35 @@ def test_it_reaches_nothing_but_its_mirror(virgin: Host) -> None:
     assert virgin.machine.run("ping -c1 -W1 192.0.2.1 || curl -s --max-time 2 http://192.0.2.1", check=False).returncode
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_nothing_is_left_of_it_when_its_owner_ends_early(number: signal.Signals) -> None:
+def _interrupted_by(number: signal.Signals) -> Path:
+    """Boot a host in a process of its own and send it *number*; the folder that the host lived in."""
+    command = [sys.executable, "-c", BOOT_AND_WAIT]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        try:
+            assert owner.stdout
+            folder = Path(owner.stdout.readline().strip())
+            assert _traces("interrupted")["processes"]
+            owner.send_signal(number)
+            owner.wait(60)
+        finally:
+            owner.kill()
+    return folder
+
+
+def test_ctrl_c_leaves_nothing_of_it() -> None:
     before = _traces("interrupted")
-    owner = subprocess.Popen(
-        [sys.executable, "-c", BOOT_AND_WAIT],
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert owner.stdout
-    folder = Path(owner.stdout.readline().strip())
-    assert _traces("interrupted") != before
-    owner.send_signal(number)
-    owner.wait(60)
-    owner.stdout.close()
+    folder = _interrupted_by(signal.SIGINT)
+    assert _traces("interrupted") == before
+    assert not folder.exists()
+
+
+def test_a_killed_owner_takes_it_along_and_the_next_host_clears_up_behind_it() -> None:
+    before = _traces("interrupted")
+    folder = _interrupted_by(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while _traces("interrupted")["processes"]:
+        assert time.monotonic() < deadline, "the host lives on without its owner"
+        time.sleep(0.2)
+    sweep()
     assert _traces("interrupted") == before
     assert not folder.exists()
