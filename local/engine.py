@@ -22,8 +22,10 @@ from local.image import Image, image, layer
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
-# Python of the environment's version with its library, and what vLLM's and PyTorch's libraries link to.
-PACKAGES = ("python3-minimal", "libpython3-stdlib", "libnuma1", "libgomp1", "ca-certificates")
+# Python of the environment's version with its library, and what vLLM's and PyTorch's libraries link to; usr-is-merged
+# stands for usrmerge, which would bring 60 MB of Perl.
+PACKAGES = ("python3-minimal", "libpython3-stdlib", "libnuma1", "libgomp1", "libstdc++6", "usr-is-merged")
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PACKAGES_IN_CONTAINER = "/usr/local/lib/python3.11/dist-packages"
 ENGINE_USER = 2000  # vLLM's own images have it
@@ -80,7 +82,14 @@ def base_layer() -> Path:
         if done.returncode:
             raise LocalError(f"mmdebstrap gave {done.returncode}; its last words:\n{done.stderr[-1500:]}")
 
-    recipe = ["mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(PACKAGES)}", "--skip=output/dev"]
+    recipe = [
+        "mmdebstrap",
+        "--variant=essential",
+        f"--hook-dir={MERGED_USR}",
+        "--mode=root",
+        f"--include={','.join(PACKAGES)}",
+        "--skip=output/dev",
+    ]
     recipe += [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
     recipe += [SUITE]
     return kept("base", "\n".join(recipe), make) / "base.tar"
