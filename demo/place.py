@@ -16,8 +16,7 @@ def place_on_aws(screen: Screen, folder: Path, undo: ExitStack) -> None:
     """Create the stack, show that a second ``up`` changes nothing, and leave its destruction to *undo*."""
     screen.real("the Pulumi engine, its CLI, SDK, state and encryption; the program in infra/ and the committed plan")
     screen.stands_in("AWS: a provider that checks every argument against pulumi-aws's own types and keeps a ledger")
-    with screen.working("pulumi at hand"):
-        pulumi = tool("pulumi")
+    pulumi = tool("pulumi")
     folder.mkdir()
     aws = undo.enter_context(stand_in_for_aws(folder, pulumi))
 

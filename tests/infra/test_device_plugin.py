@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local.cluster import Cluster
-from tests.cluster_fixture import cluster
 
-__all__ = ["cluster"]
 pytestmark = pytest.mark.cluster
 
 
