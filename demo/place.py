@@ -21,10 +21,10 @@ def place_on_aws(screen: Screen, folder: Path, undo: ExitStack) -> None:
     aws = undo.enter_context(stand_in_for_aws(folder, pulumi))
 
     def run(arguments: str) -> None:
-        command = [str(pulumi), *arguments.split(), "--non-interactive", "--color", "never", "--suppress-progress"]
+        command = [str(pulumi), *arguments.split(), "--non-interactive", "--color", "never"]
         screen.run(command, f"pulumi {arguments}", cwd=aws.project, env=aws.environment)
 
     run(f"stack init {STACK}")
-    undo.callback(run, f"destroy --stack {STACK} --yes")
-    run(f"up --stack {STACK} --yes")
-    run(f"up --stack {STACK} --yes --expect-no-changes")
+    undo.callback(run, f"destroy --stack {STACK} --yes --suppress-progress")
+    run(f"up --stack {STACK} --yes --suppress-progress")
+    run(f"up --stack {STACK} --yes --suppress-progress --expect-no-changes")

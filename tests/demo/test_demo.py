@@ -60,7 +60,7 @@ def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
     for words in (
         "1 of 5",
         "million output tokens",
-        "$ pulumi up --stack prod-qwen3-8b --yes --expect-no-changes",
+        "$ pulumi up --stack prod-qwen3-8b --yes --suppress-progress --expect-no-changes",
         "without the key: 401",
         "pieces streamed",
         "the engine reports",

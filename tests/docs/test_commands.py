@@ -23,7 +23,7 @@ PAGES = [
 ELSEWHERE = {
     "make demo": ("tests/demo/test_demo.py", '"-m", "demo"'),
     "make test": (".ci/run", "make test"),
-    "pulumi up --stack prod-qwen3-8b": ("tests/infra/test_up.py", '"up"'),
+    "pulumi up --stack prod-qwen3-8b": ("tests/infra/stack.py", '"up", "--stack"'),
     "cd ansible && ansible-playbook home-server.yml": ("tests/ansible/play.py", "home-server.yml"),
     "helm install qwen helm/qwen": ("demo/chat.py", "helm/qwen -f"),
     "helm test qwen": ("tests/helm/test_on_a_cluster.py", '"test"'),
