@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sizing.host_needs import SYSTEM_DISK_GIB
 from sizing.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
@@ -39,5 +40,6 @@ def render(plan: Plan) -> dict[str, str]:
     header = GENERATED.format(name=plan.name)
     files = {"plan.json": plan.to_json()}
     for name in names:
-        files[name] = _environment().get_template(f"{name}.j2").render(plan=plan, header=header)
+        template = _environment().get_template(f"{name}.j2")
+        files[name] = template.render(plan=plan, header=header, system_disk_gib=SYSTEM_DISK_GIB)
     return files
