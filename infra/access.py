@@ -1,4 +1,4 @@
-"""What the model server may do on AWS: read the weights bucket, through EKS Pod Identity, and nothing else."""
+"""What the model server's pods may do on AWS: read the weights bucket, through EKS Pod Identity, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A monthly budget of what the plan costs, and a mail before the account spends more."""
+"""A monthly budget of what the plan costs, and a mail before the deployment spends more."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from decimal import Decimal
 import pulumi
 import pulumi_aws as aws
 
+ACTIVATE = "aws ce update-cost-allocation-tags-status --cost-allocation-tags-status TagKey=Deployment,Status=Active"
+
 
 @dataclass(frozen=True)
 class BudgetArgs:
     """
     *email* is told when the month's forecast passes the budget, and when the money itself does; None tells nobody.
 
-    It counts the whole account: a filter by tag counts nothing until someone activates the tag for billing.
+    It counts what carries the tag ``Deployment``, and so nothing until someone activates that tag for billing
+    (``ACTIVATE``), which AWS offers about a day after the first resource has it.
     """
 
     deployment: str
@@ -34,6 +37,7 @@ class Budget(pulumi.ComponentResource):
             time_unit="MONTHLY",
             limit_amount=f"{args.usd_per_month:.2f}",
             limit_unit="USD",
+            cost_filters=[{"name": "TagKeyValue", "values": [f"user:Deployment${args.deployment}"]}],
             notifications=[
                 {
                     "notification_type": kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,11 @@ ADMINISTRATOR = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPol
 
 @dataclass(frozen=True)
 class ClusterArgs:
-    """*api_cidrs* may reach the API from the internet; none closes that way. *name* is what ``kubectl`` users see."""
+    """
+    *api_cidrs* may reach the API from the internet; none closes that way. *name* is what ``kubectl`` users see.
+
+    *subnet_ids* are the control plane's: EKS refuses any later change of the zones that they are in.
+    """
 
     name: str
     kubernetes_version: str
@@ -26,7 +31,12 @@ class ClusterArgs:
 
 
 class Cluster(pulumi.ComponentResource):
-    """Outputs: ``name``, ``kubernetes_version``, and ``node_role_arn``, the role that machines join with."""
+    """
+    Outputs: ``name``, ``kubernetes_version``, and ``node_role_arn``, the role that machines join with.
+
+    Destroy removes the log group, but EKS, still writing its last lines, may make it again, and then without a
+    retention: ``aws logs delete-log-group --log-group-name /aws/eks/<name>/cluster``. The key is gone 30 days later.
+    """
 
     name: pulumi.Output[str]
     kubernetes_version: pulumi.Output[str]
@@ -43,7 +53,7 @@ class Cluster(pulumi.ComponentResource):
             opts=child,
         )
         aws.kms.Alias(name, name=f"alias/eks/{args.name}", target_key_id=key.key_id, opts=child)
-        # EKS writes to a group of this name; made first, it has a retention, and destroy removes it.
+        # EKS writes to a group of this name; made first, it has a retention.
         log = aws.cloudwatch.LogGroup(
             name, name=f"/aws/eks/{args.name}/cluster", retention_in_days=LOG_DAYS, opts=child
         )
@@ -68,7 +78,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[log, role]),
         )
         for arn in args.administrators:
-            who = arn.rsplit("/", 1)[-1]
+            who = hashlib.sha256(arn.encode()).hexdigest()[:8]  # two accounts may both have a role "admin"
             entry = aws.eks.AccessEntry(f"{name}-{who}", cluster_name=cluster.name, principal_arn=arn, opts=child)
             aws.eks.AccessPolicyAssociation(
                 f"{name}-{who}",

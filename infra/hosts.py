@@ -1,4 +1,9 @@
-"""Plain GPU machines in private subnets, reached through Systems Manager; Ansible's roles take them from there."""
+"""
+Plain GPU machines in private subnets; Ansible's roles take them from there.
+
+Nothing reaches them from outside, not even clients of the model: ssh goes through Systems Manager (``ssh_config``),
+and a client either runs inside the network or brings its port along, ``ssh -L 8000:localhost:<port> <host>``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,16 @@ from infra.service_role import ServiceRole, ServiceRoleArgs
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 
+SSH_HOST = """\
+Host {host}
+  HostName {instance_id}
+  User ubuntu
+  IdentityFile ~/.ssh/id_ed25519
+  ProxyCommand sh -c "aws ec2-instance-connect send-ssh-public-key --region {region} --instance-id %h \
+--instance-os-user %r --ssh-public-key file://$HOME/.ssh/id_ed25519.pub >&2 && aws ssm start-session \
+--region {region} --target %h --document-name AWS-StartSSHSession --parameters portNumber=%p"
+"""
+
 
 @dataclass(frozen=True)
 class HostsArgs:
@@ -21,7 +36,6 @@ class HostsArgs:
     instance_type: str
     count: int
     disk_gib: int
-    bucket_arn: pulumi.Input[str]
 
 
 class Hosts(pulumi.ComponentResource):
@@ -33,9 +47,7 @@ class Hosts(pulumi.ComponentResource):
         super().__init__("qwen:aws:Hosts", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         image = aws.ssm.get_parameter_output(name=UBUNTU, opts=pulumi.InvokeOutputOptions(parent=self))
-        role = ServiceRole(
-            name, ServiceRoleArgs("ec2.amazonaws.com", ("AmazonSSMManagedInstanceCore",), args.bucket_arn), child
-        )
+        role = ServiceRole(name, ServiceRoleArgs("ec2.amazonaws.com", ("AmazonSSMManagedInstanceCore",)), child)
         profile = aws.iam.InstanceProfile(name, role=role.name, opts=child)
         closed = aws.ec2.SecurityGroup(
             name,
@@ -69,3 +81,19 @@ class Hosts(pulumi.ComponentResource):
             for number in range(args.count)
         ]
         self.register_outputs({"instanceIds": self.instance_ids})
+
+
+def ssh_config(name: str, region: str, instance_ids: list[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """
+    For ``~/.ssh/config``: the hosts under the names that ``inventory.yml`` has for them.
+
+    A session of Systems Manager carries ssh; EC2 Instance Connect lets the key in for the minute that a login takes.
+    Needs the AWS CLI with its session-manager-plugin, and a key in ``~/.ssh/id_ed25519``.
+    """
+    names = [name] if len(instance_ids) == 1 else [f"{name}-{number + 1}" for number in range(len(instance_ids))]
+    return pulumi.Output.all(*instance_ids).apply(
+        lambda ids: "".join(
+            SSH_HOST.format(host=host, instance_id=instance_id, region=region)
+            for host, instance_id in zip(names, ids, strict=True)
+        )
+    )

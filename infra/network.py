@@ -85,7 +85,7 @@ class Network(pulumi.ComponentResource):
             aws.ec2.RouteTableAssociation(
                 f"{name}-public-{zone}", subnet_id=public[zone].id, route_table_id=public_routes.id, opts=child
             )
-        # One gateway for all zones: what passes through it is image pulls; weights come through the endpoint below.
+        # One gateway for all zones: images and weights from the Hub pass through it once a node; S3 does not.
         address = aws.ec2.Eip(name, domain="vpc", opts=pulumi.ResourceOptions(parent=self, depends_on=[internet]))
         nat = aws.ec2.NatGateway(name, allocation_id=address.id, subnet_id=public[args.zone_ids[0]].id, opts=child)
         private_routes = aws.ec2.RouteTable(

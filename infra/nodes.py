@@ -11,7 +11,12 @@ import pulumi_aws as aws
 
 @dataclass(frozen=True)
 class NodesArgs:
-    """*count* machines, no more and no fewer; *disk_gib* with what the system takes; taints as (key, value)."""
+    """
+    *count* machines, no more and no fewer; *disk_gib* with what the system takes; taints as (key, value).
+
+    *scarce* machines may not be had twice, by quota or capacity: a replacement ends the old group first, and the
+    service with it until the new one is up.
+    """
 
     cluster_name: pulumi.Input[str]
     kubernetes_version: pulumi.Input[str]
@@ -21,6 +26,8 @@ class NodesArgs:
     ami_type: str
     count: int
     disk_gib: int
+    deployment: str
+    scarce: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     taints: dict[str, str] = field(default_factory=dict)
 
@@ -48,7 +55,11 @@ class Nodes(pulumi.ComponentResource):
                     },
                 }
             ],
-            tag_specifications=[{"resource_type": "instance", "tags": {"Name": name}}],
+            # The provider's default tags end at the group; the budget counts machines and disks by these.
+            tag_specifications=[
+                {"resource_type": kind, "tags": {"Name": name, "Deployment": args.deployment}}
+                for kind in ("instance", "volume")
+            ],
             opts=pulumi.ResourceOptions(parent=self),
         )
         group = aws.eks.NodeGroup(
@@ -67,7 +78,7 @@ class Nodes(pulumi.ComponentResource):
             launch_template={"id": template.id, "version": template.latest_version.apply(str)},
             labels=args.labels,
             taints=[{"key": key, "value": value, "effect": "NO_SCHEDULE"} for key, value in args.taints.items()],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=args.scarce),
         )
         self.group_name = group.node_group_name
         self.register_outputs({"groupName": self.group_name})

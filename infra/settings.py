@@ -21,6 +21,9 @@ from sizing.plan import Plan
 
 IAM_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+")
 ZONE_ID = re.compile(r"[a-z]+\d-az([1-8])")  # use1-az4; local and wavelength zones have longer ids
+# Zones without an EKS control plane (EKS user guide, "Subnet requirements for clusters"); nodes may be in them.
+NO_CONTROL_PLANE = {"use1-az3", "usw1-az2", "cac1-az3"}
+CONTROL_PLANE_ZONES = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Settings:
     region: str
     vpc_cidr: str
     zone_ids: tuple[str, ...]
+    cluster_zone_ids: tuple[str, ...]
     gpu_zone_ids: tuple[str, ...]
     host_type: str
     hosts: int
@@ -69,7 +73,8 @@ def read_settings(deployment: Path, config: pulumi.Config) -> Settings:
         region=region,
         vpc_cidr=config.require("vpcCidr"),
         zone_ids=_zone_ids(plan, config),
-        gpu_zone_ids=plan.placement.zone_ids or _zone_ids(plan, config),
+        cluster_zone_ids=_list(config, "zoneIds"),
+        gpu_zone_ids=plan.placement.zone_ids or _list(config, "zoneIds"),
         host_type=plan.placement.host_type,
         hosts=plan.placement.hosts,
         disk_gib=plan.placement.disk_gib,
@@ -91,7 +96,8 @@ def _list(config: pulumi.Config, key: str) -> tuple[str, ...]:
 
 
 def _zone_ids(plan: Plan, config: pulumi.Config) -> tuple[str, ...]:
-    return tuple(sorted({*plan.placement.zone_ids, *_list(config, "zoneIds")}))
+    """All zones of the network, the lasting ones first: the NAT gateway stays when a plan moves to other zones."""
+    return tuple(dict.fromkeys([*_list(config, "zoneIds"), *sorted(plan.placement.zone_ids)]))
 
 
 def _problems(plan: Plan, stack: str, config: pulumi.Config) -> list[str]:
@@ -139,17 +145,31 @@ def _zone_problems(plan: Plan, config: pulumi.Config) -> list[str]:
         for zone in zones
         if not ZONE_ID.fullmatch(zone)
     ]
-    if plan.placement.kind == "aws-eks" and len(zones) < 2:
-        found.append(
-            f"EKS needs subnets in 2 zones; the plan names {len(zones)} for {plan.placement.host_type} in "
-            f"{plan.placement.region} ({', '.join(zones) or 'none'}). "
-            "Add one: pulumi config set --path 'zoneIds[0]' <zone id>"
-        )
+    if plan.placement.kind == "aws-eks":
+        found += _control_plane_problems(plan, _list(config, "zoneIds"))
     elif not zones:
         found.append(
             f"The plan names no zone for {plan.placement.host_type} in {plan.placement.region}. "
             "Add one that offers it: pulumi config set --path 'zoneIds[0]' <zone id>"
         )
+    return found
+
+
+def _control_plane_problems(plan: Plan, zones: tuple[str, ...]) -> list[str]:
+    least, most = CONTROL_PLANE_ZONES
+    found = []
+    if not least <= len(set(zones)) <= most or len(set(zones)) < len(zones):
+        suitable = [zone for zone in plan.placement.zone_ids if zone not in NO_CONTROL_PLANE]
+        found.append(
+            f"zoneIds is {', '.join(zones) or 'empty'}; the EKS control plane takes {least} or {most} different zones "
+            f"of {plan.placement.region} and keeps them for life. The plan's machines are offered in "
+            f"{', '.join(suitable) or 'none that it can use'}: pulumi config set --path 'zoneIds[0]' <zone id>"
+        )
+    found += [
+        f"zoneIds has {zone}, where there is no EKS control plane; name another zone of {plan.placement.region}."
+        for zone in zones
+        if zone in NO_CONTROL_PLANE
+    ]
     return found
 
 

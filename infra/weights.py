@@ -1,4 +1,8 @@
-"""The bucket that holds model weights: private, encrypted, versioned, reached over TLS alone."""
+"""
+A bucket for model weights of your own: private, encrypted, versioned, reached over TLS alone.
+
+Nothing here fills it, and the chart does not read it yet: its pods may (``access``), but they load from the Hub.
+"""
 
 from __future__ import annotations
 

@@ -99,6 +99,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         with self.turn:
             try:
                 self.cloud.admit(request.type, request.name)
+                self._admit_zones(request.type, given)
             except Refused as reason:
                 context.abort(grpc.StatusCode.UNKNOWN, str(reason))
             made = self._make(request.type, request.name, given)
@@ -129,6 +130,10 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                         grpc.StatusCode.NOT_FOUND,
                         f"{request.type} {request.id} does not exist",
                     )
+                try:
+                    self._admit_zones(request.type, new, _dict(request.old_inputs))
+                except Refused as reason:
+                    context.abort(grpc.StatusCode.UNKNOWN, str(reason))
                 self.cloud.put(Resource(request.id, request.type, request.name, new, outputs))
         return provider_pb2.UpdateResponse(properties=_struct(outputs))
 
@@ -148,6 +153,20 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 f"the stand-in has no answer to the look-up {request.tok}",
             )
         return provider_pb2.InvokeResponse(**{"return": _struct(_dict(request.args) | answer)})
+
+    def _admit_zones(self, kind: str, new: dict[str, Any], old: dict[str, Any] | None = None) -> None:
+        """Raises ``Refused`` for zones that EKS gives no control plane, and for any change of a cluster's zones."""
+        if kind != "aws:eks/cluster:Cluster":
+            return
+        zones = self._zones(new)
+        if len(zones) < 2 or zones & rules.NO_CONTROL_PLANE:
+            raise Refused(f"UnsupportedAvailabilityZoneException: no control plane in {sorted(zones)}")
+        if old is not None and zones != self._zones(old):
+            raise Refused(f"InvalidParameterException: zones {sorted(self._zones(old))} cannot become {sorted(zones)}")
+
+    def _zones(self, cluster: dict[str, Any]) -> set[str]:
+        subnets = [self.cloud.find("aws:ec2/subnet:Subnet", one) for one in cluster["vpcConfig"]["subnetIds"]]
+        return {one.inputs["availabilityZoneId"] for one in subnets if one is not None}
 
     def _make(self, kind: str, name: str, given: dict[str, Any]) -> Resource:
         """What AWS would return: what was given, an id, an ARN, and a made-up value for every other scalar."""

@@ -97,11 +97,15 @@ REPLACING = {
     "aws:s3/bucketVersioning:BucketVersioning": {"bucket"},
 }
 
+# Zones that refuse an EKS control plane (EKS user guide).
+NO_CONTROL_PLANE = {"use1-az3", "usw1-az2", "cac1-az3"}
+
 # What a look-up answers beside its own arguments.
 LOOKUPS = {
     "aws:ssm/getParameter:getParameter": {
         "value": "ami-0123456789abcdef0",
         "type": "String",
         "version": 1,
-    }
+    },
+    "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1.0.0-eksbuild.1"},
 }

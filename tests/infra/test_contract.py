@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sizing.facts import load_facts
 from tests.infra.stack import Stack
+from tools.get import tool
 
 pytestmark = pytest.mark.pulumi
 
@@ -69,7 +71,21 @@ def test_the_device_plugin_runs_where_the_gpus_are_and_is_the_one_of_the_k3s_rol
     assert pod["containers"][0]["image"] == role["k3s_device_plugin_image"]
 
 
-def test_the_system_nodes_are_priced_as_they_are_placed() -> None:
-    defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
-    (nodes,) = [line for line in load_facts().places["aws-eks"].lines if line.name == "system nodes"]
-    assert (nodes.item, nodes.count) == (defaults["systemInstanceType"]["default"], defaults["systemNodes"]["default"])
+@pytest.fixture
+def policy(deployed: Stack) -> dict[str, Any]:
+    """The chart's NetworkPolicy for this deployment."""
+    values = deployed.plan_file().with_name("values.yaml")
+    command = [tool("helm"), "template", "qwen", "helm/qwen", "-s", "templates/networkpolicy.yaml", "-f", values]
+    made: dict[str, Any] = yaml.safe_load(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    return made
+
+
+def test_the_cluster_enforces_the_policy_that_the_chart_makes(deployed: Stack, policy: dict[str, Any]) -> None:
+    assert policy["kind"] == "NetworkPolicy"
+    addon = deployed.exists("aws:eks/addon:Addon", "vpc-cni").inputs
+    assert json.loads(addon["configurationValues"]) == {"enableNetworkPolicy": "true"}
+
+
+def test_the_policy_lets_pods_fetch_the_credentials_of_their_service_account(policy: dict[str, Any]) -> None:
+    agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"port": 80, "protocol": "TCP"}]}
+    assert agent in policy["spec"]["egress"]

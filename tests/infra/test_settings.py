@@ -34,9 +34,10 @@ def plan() -> dict[str, Any]:
 
 
 def settings(folder: Path, plan: dict[str, Any], **changed: str) -> Settings:
-    """The settings for *plan* under the defaults of Pulumi.yaml, with some keys *changed* (lists as JSON)."""
+    """The settings for *plan* with nothing decided but the zones, and some keys *changed* (lists as JSON)."""
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
     values = {f"qwen:{key}": _text(of["default"]) for key, of in declared.items() if "default" in of}
+    values["qwen:zoneIds"] = '["use1-az1", "use1-az2"]'
     set_all_config(values | {_full_key(key): value for key, value in changed.items()})
     deployment = folder / STACK
     deployment.mkdir()
@@ -58,9 +59,9 @@ def problems(folder: Path, plan: dict[str, Any], **changed: str) -> tuple[str, .
     return refused.value.problems
 
 
-def test_the_defaults_need_no_decision(tmp_path: Path, plan: dict[str, Any]) -> None:
+def test_beside_the_zones_the_defaults_need_no_decision(tmp_path: Path, plan: dict[str, Any]) -> None:
     found = settings(tmp_path, plan)
-    assert found.zone_ids == found.gpu_zone_ids == ("use1-az1", "use1-az2")
+    assert found.zone_ids == found.cluster_zone_ids == found.gpu_zone_ids == ("use1-az1", "use1-az2")
     assert found.budget_email is None
 
 
@@ -69,7 +70,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path, plan: dict[str, Any])
         tmp_path,
         plan,
         vpcCidr="10.0.0.1/16",
-        zoneIds='["us-east-1a"]',
+        zoneIds='["us-east-1a", "use1-az3"]',
         apiCidrs='["0.0.0.0/0", "10.0.0.0/33"]',
         administrators='["arn:aws:sts::123456789012:assumed-role/admin/me"]',
         systemNodes="0",
@@ -80,6 +81,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path, plan: dict[str, Any])
         "aws:region is eu-west-1, the plan was made and priced for us-east-1",
         "vpcCidr is not an IPv4 range: 10.0.0.1/16 has host bits set",
         "The zone id 'us-east-1a' is not one of a region",
+        "zoneIds has use1-az3, where there is no EKS control plane",
         "apiCidrs opens the Kubernetes API to the whole internet",
         "apiCidrs has a range that is not IPv4: ",
         "administrators has 'arn:aws:sts::123456789012:assumed-role/admin/me'",
@@ -94,18 +96,24 @@ def test_an_address_that_may_be_secret_is_not_repeated(tmp_path: Path, plan: dic
     assert "hunter2" not in " ".join(problems(tmp_path, plan, budgetEmail="hunter2"))
 
 
-def test_a_second_zone_for_eks_is_asked_for(tmp_path: Path, plan: dict[str, Any]) -> None:
-    plan["placement"]["zone_ids"] = ["use1-az1"]
-    [problem] = problems(tmp_path, plan)
-    assert problem.startswith("EKS needs subnets in 2 zones; the plan names 1 for ")
-    assert "pulumi config set --path 'zoneIds[0]' <zone id>" in problem
+@pytest.mark.parametrize(
+    "zones", [[], ["use1-az1"], ["use1-az1", "use1-az1"], ["use1-az1", "use1-az2", "use1-az4", "use1-az5"]]
+)
+def test_the_control_plane_gets_two_or_three_zones_that_a_person_names(
+    tmp_path: Path, plan: dict[str, Any], zones: list[str]
+) -> None:
+    plan["placement"]["zone_ids"] = ["use1-az3", "use1-az5"]
+    [problem] = problems(tmp_path, plan, zoneIds=json.dumps(zones))
+    assert problem.startswith(f"zoneIds is {', '.join(zones) or 'empty'}; the EKS control plane takes 2 or 3 different")
+    assert problem.endswith("are offered in use1-az5: pulumi config set --path 'zoneIds[0]' <zone id>")
 
 
 def test_gpu_machines_stay_in_the_zones_of_the_plan(tmp_path: Path, plan: dict[str, Any]) -> None:
-    plan["placement"]["zone_ids"] = ["use1-az2"]
-    found = settings(tmp_path, plan, zoneIds='["use1-az6"]')
-    assert found.zone_ids == ("use1-az2", "use1-az6")
-    assert found.gpu_zone_ids == ("use1-az2",)
+    plan["placement"]["zone_ids"] = ["use1-az2", "use1-az3"]
+    found = settings(tmp_path, plan, zoneIds='["use1-az6", "use1-az4"]')
+    assert found.zone_ids == ("use1-az6", "use1-az4", "use1-az2", "use1-az3")
+    assert found.cluster_zone_ids == ("use1-az6", "use1-az4")
+    assert found.gpu_zone_ids == ("use1-az2", "use1-az3")
 
 
 def test_a_plan_for_another_place_names_the_tool_that_serves_it(tmp_path: Path, plan: dict[str, Any]) -> None:
@@ -128,6 +136,5 @@ def test_the_system_machines_are_the_ones_that_the_price_of_the_place_counts(
     tmp_path: Path, plan: dict[str, Any]
 ) -> None:
     found = settings(tmp_path, plan)
-    place = load_facts().places["aws-eks"]
-    assert found.system_instance_type == place.system_instance_type
-    assert [line.count for line in place.lines if line.item == found.system_instance_type] == [found.system_nodes]
+    [nodes] = [line for line in load_facts().places["aws-eks"].lines if line.name == "system nodes"]
+    assert (found.system_instance_type, found.system_nodes) == (nodes.item, nodes.count)

@@ -51,6 +51,58 @@ def test_another_instance_type_replaces_the_gpu_group_alone(deployed: Stack) -> 
     assert after.id != before.id
 
 
+def test_machines_that_may_not_be_had_twice_go_before_others_come(deployed: Stack) -> None:
+    deployed.change_placement(host_type="g6e.48xlarge")
+    said = deployed.up()
+    order = [said.index(f"aws:eks:NodeGroup gpu {done}") for done in ("deleted original", "creating replacement")]
+    assert order == sorted(order)
+
+
+def test_a_plan_for_other_zones_leaves_the_control_plane_and_the_way_out_alone(deployed: Stack) -> None:
+    deployed.change_placement(host_type="p5.4xlarge", zone_ids=["use1-az3", "use1-az6"])
+    deployed.up()
+    resources = deployed.aws.cloud.resources()
+    zones = {one.id: one.inputs["availabilityZoneId"] for one in resources if one.type == "aws:ec2/subnet:Subnet"}
+    group = deployed.exists(GPU_GROUP, "gpu").inputs
+    assert {zones[subnet] for subnet in group["subnetIds"]} == {"use1-az3", "use1-az6"}
+    cluster = deployed.exists("aws:eks/cluster:Cluster", "cluster").inputs
+    assert {zones[subnet] for subnet in cluster["vpcConfig"]["subnetIds"]} == {"use1-az2", "use1-az6"}
+    assert set(zones.values()) == {"use1-az2", "use1-az3", "use1-az6"}
+
+
+def test_other_zones_for_the_control_plane_are_refused_as_eks_does(deployed: Stack) -> None:
+    deployed.pulumi("config", "set", "--stack", deployed.name, "--path", "zoneIds[1]", "use1-az4")
+    assert "zones ['use1-az2', 'use1-az6'] cannot become ['use1-az2', 'use1-az4']" in deployed.up(exit_code=None)
+
+
+def test_an_unreachable_api_and_an_unheard_budget_are_said_with_their_commands(deployed: Stack) -> None:
+    warned = "warning: Only the network itself reaches the Kubernetes API"
+    said = deployed.pulumi("preview", "--stack", deployed.name)
+    assert warned in said
+    assert "pulumi config set --path 'apiCidrs[0]' <your address>/32" in said
+    assert "pulumi config set --secret budgetEmail <address>" in said
+    deployed.pulumi("config", "set", "--stack", deployed.name, "--path", "apiCidrs[0]", "192.0.2.7/32")
+    assert warned not in deployed.pulumi("preview", "--stack", deployed.name)
+
+
+def test_the_budget_counts_what_carries_the_tag_that_machines_and_disks_have(deployed: Stack) -> None:
+    [spent] = deployed.exists("aws:budgets/budget:Budget", "budget").inputs["costFilters"]
+    assert spent == {"name": "TagKeyValue", "values": [f"user:Deployment${deployed.name}"]}
+    template = deployed.exists("aws:ec2/launchTemplate:LaunchTemplate", "gpu").inputs
+    tags = {one["resourceType"]: one["tags"]["Deployment"] for one in template["tagSpecifications"]}
+    assert tags == {"instance": deployed.name, "volume": deployed.name}
+
+
+def test_administrators_of_one_name_in_two_accounts_are_both_admitted(deployed: Stack) -> None:
+    both = ["arn:aws:iam::123456789012:role/admin", "arn:aws:iam::210987654321:role/admin"]
+    for position, arn in enumerate(both):
+        deployed.pulumi("config", "set", "--stack", deployed.name, "--path", f"administrators[{position}]", arn)
+    deployed.up()
+    resources = deployed.aws.cloud.resources()
+    entries = [one for one in resources if one.type == "aws:eks/accessEntry:AccessEntry"]
+    assert sorted(one.inputs["principalArn"] for one in entries) == both
+
+
 def test_a_larger_disk_changes_the_template_and_rolls_the_gpu_group(deployed: Stack) -> None:
     deployed.change_placement(disk_gib=777)
     assert deployed.planned() == {"LaunchTemplate gpu": "update", "NodeGroup gpu": "update"}
@@ -58,8 +110,8 @@ def test_a_larger_disk_changes_the_template_and_rolls_the_gpu_group(deployed: St
     assert deployed.exists(GPU_GROUP, "gpu").inputs["launchTemplate"]["version"] == "2"
 
 
-def test_a_new_zone_adds_subnets_and_moves_none(deployed: Stack) -> None:
-    deployed.pulumi("config", "set", "--stack", deployed.name, "--path", "zoneIds[0]", "use1-az8")
+def test_a_new_zone_of_the_plan_adds_subnets_and_moves_none(deployed: Stack) -> None:
+    deployed.change_placement(zone_ids=[*deployed.placement()["zone_ids"], "use1-az8"])
     changes = deployed.planned()
     assert {name for name, operation in changes.items() if operation == "create"} == {
         "Subnet network-private-use1-az8",
@@ -67,7 +119,7 @@ def test_a_new_zone_adds_subnets_and_moves_none(deployed: Stack) -> None:
         "RouteTableAssociation network-private-use1-az8",
         "RouteTableAssociation network-public-use1-az8",
     }
-    assert not {name for name in changes if name.startswith("Subnet ") and changes[name] != "create"}
+    assert {name for name in changes if changes[name] != "create"} == {"NodeGroup gpu"}
 
 
 def test_destroy_leaves_nothing(deployed: Stack) -> None:
@@ -103,7 +155,8 @@ def test_drift_is_seen_by_refresh_and_repaired_by_up(deployed: Stack) -> None:
     group = deployed.exists(GPU_GROUP, "gpu")
     group.inputs["scalingConfig"]["desiredSize"] = 0
     deployed.aws.cloud.put(group)
-    deployed.pulumi("preview", "--stack", deployed.name, "--refresh", "--expect-no-changes", exit_code=None)
+    said = deployed.pulumi("preview", "--stack", deployed.name, "--refresh", "--expect-no-changes", exit_code=None)
+    assert "error: no changes were expected for preview but changes were proposed" in said
     deployed.up("--refresh")
     assert deployed.exists(GPU_GROUP, "gpu").inputs["scalingConfig"]["desiredSize"] > 0
 
