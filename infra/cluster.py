@@ -66,7 +66,7 @@ class Cluster(pulumi.ComponentResource):
             version=args.kubernetes_version,
             role_arn=role.arn,
             access_config={"authentication_mode": "API", "bootstrap_cluster_creator_admin_permissions": True},
-            bootstrap_self_managed_addons=False,  # they come as EKS add-ons, which EKS keeps current
+            bootstrap_self_managed_addons=False,  # they come as EKS add-ons, in versions that follow the cluster's
             enabled_cluster_log_types=["api", "audit", "authenticator", "controllerManager", "scheduler"],
             encryption_config={"resources": ["secrets"], "provider": {"key_arn": key.arn}},
             vpc_config={

@@ -2,7 +2,8 @@
 Plain GPU machines in private subnets; Ansible's roles take them from there.
 
 Nothing reaches them from outside, not even clients of the model: ssh goes through Systems Manager (``ssh_config``),
-and a client either runs inside the network or brings its port along, ``ssh -L 8000:localhost:<port> <host>``.
+and a client either runs inside the network or brings its port along: with ``service: {type: NodePort}`` in the play's
+``serve_own_values``, ``ssh -L 8000:localhost:<node port> <host>``.
 """
 
 from __future__ import annotations
