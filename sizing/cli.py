@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from sizing.facts import load_facts
 from sizing.plan import Plan
 
 DEPLOYMENTS = Path("deployments")
+NAME = r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?"  # what a Pulumi stack, a Helm release and a host may all be called
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -26,14 +28,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable rows inst
 
 
 def _deployment(name: str) -> Path:
-    folder = Path(name) if os.sep in name else DEPLOYMENTS / name
-    if not (folder / "request.toml").is_file():
-        known = sorted(path.parent.name for path in DEPLOYMENTS.glob("*/request.toml"))
+    folder = (Path(name) if os.sep in name else DEPLOYMENTS / name).resolve()
+    if not (folder / "request.toml").exists():
         raise BadRequest(
-            f"{folder}/request.toml does not exist; deployments here: {', '.join(known) or 'none'} "
-            f"(run from the folder that holds deployments/)"
+            f"{name} is no deployment: {folder}/request.toml does not exist; deployments here: "
+            f"{', '.join(_deployments()) or 'none (run from the folder that holds deployments/)'}"
+        )
+    if not re.fullmatch(NAME, folder.name):
+        raise BadRequest(
+            f"{folder.name!r} cannot name a deployment: it is a stack, a release and a host too: use a-z, 0-9 and -"
         )
     return folder
+
+
+def _deployments() -> list[str]:
+    return sorted(path.parent.name for path in DEPLOYMENTS.glob("*/request.toml"))
 
 
 def _planned(name: str, model: Path | None) -> tuple[Path, Plan]:
@@ -44,6 +53,11 @@ def _planned(name: str, model: Path | None) -> tuple[Path, Plan]:
     folder = _deployment(name)
     facts = load_facts()
     request = read_request(folder / "request.toml")
+    if model is not None and request.place.kind != "local":
+        raise BadRequest(
+            f"--model serves weights of this machine, which {folder.name} ({request.place.kind}) does not reach; "
+            f'use it with a deployment whose place.kind is "local"'
+        )
     return folder, plan(folder.name, request, facts, None if model is None else folder_model(model, facts))
 
 
@@ -74,17 +88,12 @@ def write(
     into: Annotated[Path | None, typer.Option(help="Write to this folder instead of the deployment's own.")] = None,
 ) -> None:
     """Write plan.json, values.yaml and inventory.yml of a deployment: all of them, or none."""
-    from sizing.render import render
+    from sizing.render import render, write_all
 
     folder, planned = _planned(name, model)
-    files = render(planned)
-    target = into or folder
-    target.mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        part = target / f".{file}.part"
-        part.write_text(text, encoding="utf-8")
+    target, files = into or folder, render(planned)
+    write_all(target, files)
     for file in files:
-        (target / f".{file}.part").replace(target / file)
         print(target / file)
 
 
@@ -95,7 +104,9 @@ def check(
     """Are the committed files still what request and facts give? Exit 1 with a sentence for each that is not."""
     from sizing.freshness import stale
 
-    folders = [_deployment(name) for name in names or sorted(p.parent.name for p in DEPLOYMENTS.glob("*/request.toml"))]
+    folders = [_deployment(name) for name in names or _deployments()]
+    if not folders:
+        raise BadRequest("there is no deployments/*/request.toml here; run from the folder that holds deployments/")
     problems = [problem for folder in folders for problem in stale(folder)]
     for problem in problems:
         print(problem)
@@ -112,6 +123,8 @@ def _rows(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(kept, indent=2, ensure_ascii=False))
         return
+    if not kept:
+        raise BadRequest(f"no row contains {match!r}")
     from sizing.show import console, table_of
 
     console().print(table_of(kept))
@@ -161,6 +174,7 @@ def estimate(
 
 def main() -> None:
     """Entry point: expected refusals become sentences on stderr and exit code 2."""
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     try:
         app()
     except KitError as refusal:

@@ -23,9 +23,9 @@ def _price(facts: Facts, item: str, region: str) -> Price:
     price = facts.price(item, region)
     if price is None:
         known = sorted({known.region for known in facts.prices if known.item == item})
+        elsewhere = f" (known in {', '.join(known)})" if known else ""
         raise UnknownFact(
-            f"no price for {item} in {region}{f' (known in {chr(44).join(known)})' if known else ''}. "
-            f"To add it, add a row to sizing/data/prices.csv."
+            f"no price for {item} in {region}{elsewhere}. To add it, add a row to sizing/data/prices.csv."
         )
     return price
 
@@ -67,7 +67,7 @@ def _home_lines(host: HomeHost, hosts: int) -> tuple[dict[str, Decimal], str]:
 def cost(lines: dict[str, Decimal], prices_dated: str, output_tokens_per_s: float) -> Cost:
     """The lines summed per hour, day and month (730 h), and per million output tokens at the expected throughput."""
     per_hour = sum(lines.values(), Decimal(0))
-    millions_per_hour = Decimal(str(round(output_tokens_per_s, 3))) * 3600 / 1_000_000
+    millions_per_hour = Decimal(repr(output_tokens_per_s)) * 3600 / 1_000_000
     return Cost(
         lines={name: usd.quantize(CENT_OF_A_CENT) for name, usd in lines.items()},
         usd_per_hour=per_hour.quantize(CENT_OF_A_CENT),

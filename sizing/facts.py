@@ -14,15 +14,16 @@ import csv
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from sizing.errors import UnknownFact
+from sizing.errors import BadRequest, UnknownFact
 
 DATA = Path(__file__).parent / "data"
 
@@ -234,10 +235,15 @@ class Model(Fact):
 
 
 class Gpu(Fact):
-    """One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9)."""
+    """
+    One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9).
+
+    ``nvidia_smi_name`` is what ``nvidia-smi --query-gpu=name`` prints, to the letter; None where no log was seen.
+    """
 
     id: str
     aliases: tuple[str, ...] = ()
+    nvidia_smi_name: str | None = None
     architecture: str
     compute_capability: float
     spec_memory_gb: float
@@ -344,7 +350,7 @@ class InstanceType(Fact):
     gpu_partition: float
     local_nvme_gb: float
     network_gbps: float
-    zone_ids: tuple[str, ...]
+    zone_ids: dict[str, tuple[str, ...]]  # by region, where they are known
     regions: tuple[str, ...]
     on_demand: bool
     k8s_allocatable_memory_mib: int | None
@@ -479,8 +485,33 @@ def _table(path: Path) -> dict[str, object]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _tables(folder: str) -> list[dict[str, object]]:
-    return [_table(path) for path in sorted((DATA / folder).glob("*.toml"))]
+T = TypeVar("T", bound=Fact)
+
+
+def _read(kind: type[T], folder: str) -> list[T]:
+    """Every file of *folder* as *kind*. Raises ``BadRequest`` naming the files that are not, all of them."""
+    found, problems = [], []
+    for path in sorted((DATA / folder).glob("*.toml")):
+        try:
+            found.append(kind.model_validate(_table(path)))
+        except (ValueError, OSError) as broken:  # a pydantic ValidationError is a ValueError, so is broken TOML
+            problems.append(
+                f"sizing/data/{folder}/{path.name} is not a {kind.__name__}: {' '.join(str(broken).split())}"
+            )
+    if problems:
+        raise BadRequest(*problems)
+    return found
+
+
+def _by_name(items: Sequence[T], name: str, folder: str) -> dict[str, T]:
+    """*items* by their field *name*. Raises ``BadRequest`` for two of one name."""
+    found: dict[str, T] = {}
+    for item in items:
+        key = getattr(item, name)
+        if key in found:
+            raise BadRequest(f"two files of sizing/data/{folder} describe {key!r}; each thing has one file")
+        found[key] = item
+    return found
 
 
 def _instance(row: dict[str, str]) -> InstanceType:
@@ -493,7 +524,7 @@ def _instance(row: dict[str, str]) -> InstanceType:
         gpu_partition=float(row["gpu_partition"]),
         local_nvme_gb=float(row["local_nvme_gb"] or 0),
         network_gbps=float(row["network_gbps"] or 0),
-        zone_ids=tuple(row["us_east_1_zone_ids"].split()),
+        zone_ids={"us-east-1": tuple(row["us_east_1_zone_ids"].split())},
         regions=tuple(row["regions"].split()),
         on_demand="on-demand" in row["usage_classes"],
         k8s_allocatable_memory_mib=int(row["k8s_allocatable_memory_mib"])
@@ -518,10 +549,6 @@ def _price(row: dict[str, str]) -> Price:
 @lru_cache(maxsize=1)
 def load_facts() -> Facts:
     """Read every data file of the kit. The digest changes when any fact does."""
-    models = [Model.model_validate(table) for table in _tables("models")]
-    gpus = [Gpu.model_validate(table) for table in _tables("gpus")]
-    engines = [Engine.model_validate(table) for table in _tables("engines")]
-    hosts = [HomeHost.model_validate(table) for table in _tables("hosts")]
     precisions = TypeAdapter(dict[Precision, PrecisionRule]).validate_python(_table(DATA / "precisions.toml"))
     with (DATA / "aws-instances.csv").open(newline="") as rows:
         instances = [_instance(row) for row in csv.DictReader(rows)]
@@ -532,11 +559,11 @@ def load_facts() -> Facts:
         if path.is_file():
             digest.update(path.relative_to(DATA).as_posix().encode() + b"\0" + path.read_bytes())
     return Facts(
-        models={model.key: model for model in models},
-        gpus={gpu.id: gpu for gpu in gpus},
-        engines={engine.id: engine for engine in engines},
+        models=_by_name(_read(Model, "models"), "key", "models"),
+        gpus=_by_name(_read(Gpu, "gpus"), "id", "gpus"),
+        engines=_by_name(_read(Engine, "engines"), "id", "engines"),
         instances={instance.id: instance for instance in instances},
-        hosts={host.id: host for host in hosts},
+        hosts=_by_name(_read(HomeHost, "hosts"), "id", "hosts"),
         places={
             path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
         },

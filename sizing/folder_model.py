@@ -7,51 +7,76 @@ that reproduces the hub's counts of the catalogue's dense models to the digit).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import Context, EngineSupport, Facts, Model, Params, Shape, Stated
+from sizing.request import sentences
 
 DENSE = {"qwen2": "qwen2.5-7b", "qwen3": "qwen3-8b"}  # model type -> the catalogue model whose engine support it shares
+
+
+Size = Annotated[int, Field(gt=0, le=100_000_000)]
+
+
+class _Kind(BaseModel, strict=True):
+    model_type: str
+
+
+class _Config(BaseModel, strict=True):
+    """What the kit reads of a ``config.json``; the rest of it is the engine's business."""
+
+    num_hidden_layers: Size
+    hidden_size: Size
+    intermediate_size: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    head_dim: Size | None = None
+    vocab_size: Size
+    tie_word_embeddings: bool = False
+    max_position_embeddings: Size
+    quantization_config: dict[str, object] | None = None
 
 
 def folder_model(folder: Path, facts: Facts) -> Model:
     """
     The model whose weights lie in *folder*.
 
-    Raises: ``BadRequest`` when there is no readable config; ``Unsupported`` for an architecture that is not dense.
+    Raises: ``BadRequest`` when there is no readable config; ``Unsupported`` unless it is dense and not quantised.
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind = config["model_type"]
-    except FileNotFoundError:
+        text = path.read_bytes()
+        kind = _Kind.model_validate_json(text).model_type
+        if kind not in DENSE:
+            raise Unsupported(f"{path} describes a {kind}; from a folder the kit sizes {' and '.join(DENSE)} models")
+        config = _Config.model_validate_json(text)
+    except OSError:
         raise BadRequest(f"{folder} has no config.json; name a folder with the files of a model repository") from None
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as broken:
-        raise BadRequest(f"{path} is not a model configuration: {broken!r}") from None
-    if kind not in DENSE:
-        raise Unsupported(f"{path} describes a {kind}; from a folder the kit sizes {' and '.join(DENSE)} models")
+    except ValidationError as error:
+        raise BadRequest(*sentences(error, prefix=f"{path}: ")) from None
+    if config.quantization_config is not None:
+        raise Unsupported(f"{path} describes quantised weights; from a folder the kit sizes bf16 weights so far")
     like = facts.models[DENSE[kind]]
-    try:
-        shape = Shape(
-            layers=config["num_hidden_layers"],
-            full_attention_layers=config["num_hidden_layers"],
-            linear_attention_layers=0,
-            hidden_size=config["hidden_size"],
-            intermediate_size=config["intermediate_size"],
-            attention_heads=config["num_attention_heads"],
-            kv_heads=config["num_key_value_heads"],
-            head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
-            vocab_size=config["vocab_size"],
-            tie_word_embeddings=config.get("tie_word_embeddings", False),
-            qkv_bias=kind == "qwen2",
-            qk_norm=kind == "qwen3",
-            attn_output_gate=False,
-        )
-        context = Context(native_tokens=config["max_position_embeddings"], stated=f"{folder.name}/config.json")
-    except KeyError as missing:
-        raise BadRequest(f"{path} says {kind} but has no {missing.args[0]}") from None
+    shape = Shape(
+        layers=config.num_hidden_layers,
+        full_attention_layers=config.num_hidden_layers,
+        linear_attention_layers=0,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        attention_heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
+        vocab_size=config.vocab_size,
+        tie_word_embeddings=config.tie_word_embeddings,
+        qkv_bias=kind == "qwen2",
+        qk_norm=kind == "qwen3",
+        attn_output_gate=False,
+    )
+    context = Context(native_tokens=config.max_position_embeddings, stated=f"{folder.name}/config.json")
     total, linear = _count(shape)
     return Model(
         key=folder.resolve().name.lower(),
@@ -60,7 +85,7 @@ def folder_model(folder: Path, facts: Facts) -> Model:
         modality="text",
         hub_ids=(folder.resolve().name,),
         model_type=kind,
-        architecture=config.get("architectures", [like.architecture])[0],
+        architecture=like.architecture,
         licence="as the folder says",
         thinking=like.thinking,
         thinking_stated=like.thinking_stated,

@@ -8,7 +8,7 @@ from sizing.errors import KitError
 from sizing.facts import load_facts
 from sizing.plan import Plan
 from sizing.planning import plan
-from sizing.render import render
+from sizing.render import EVERY_FILE, render
 from sizing.request import read_request
 
 
@@ -25,13 +25,26 @@ def stale(deployment: Path) -> list[str]:
         return [f"{name} cannot be planned any more: {problem}" for problem in refusal.problems]
     remedy = f"run: qwenkit write {name}"
     problems = []
-    for file, text in render(_with_provenance_of(deployment / "plan.json", now)).items():
+    files = render(_with_provenance_of(deployment / "plan.json", now))
+    for file in EVERY_FILE:
         path = deployment / file
-        if not path.exists():
+        found = _content(path)
+        if file not in files:
+            if found is not None:
+                problems.append(f"{path} is left of an earlier plan; {remedy}")
+        elif found is None:
             problems.append(f"{path} is missing; {remedy}")
-        elif path.read_text(encoding="utf-8") != text:
+        elif found != files[file].encode():
             problems.append(f"{path} is stale: request or facts have changed since it was written; {remedy}")
     return problems
+
+
+def _content(path: Path) -> bytes | None:
+    """The file's bytes; None when there is none, or nothing that can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _with_provenance_of(committed: Path, now: Plan) -> Plan:

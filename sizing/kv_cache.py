@@ -186,7 +186,8 @@ def sglang_capacity(stages_of_replica: tuple[KvLayout, ...], kv_bytes: tuple[int
             slot = floor(free * SGLANG_STATE_SHARE / layout.state_bytes)
             slots.append(slot)
             free -= slot * layout.state_bytes
-        tokens.append(free // layout.bytes_per_token)
+        if layout.bytes_per_token:  # a stage of linear attention alone holds no tokens
+            tokens.append(free // layout.bytes_per_token)
     total = min(tokens)
     concurrency = min([total / max_model_len, *slots]) if slots else total / max_model_len
     return Capacity(

@@ -31,6 +31,7 @@ class Placement(_Part):
     host_type: str  # EC2 instance type, home host id, or "this-machine"
     hosts: int
     gpu: str | None  # None: CPU only
+    gpu_smi_name: str | None = None  # what nvidia-smi calls it, where known
     gpus_per_host: int
     gpus_per_replica: int
     replicas: int
@@ -39,6 +40,11 @@ class Placement(_Part):
     disk_gib: int  # weights, image, caches: what a host needs besides its system
     quota_code: str | None = None
     power_limit_w_per_gpu: int | None = None
+
+    @property
+    def replicas_per_host(self) -> int:
+        """Replicas of the fullest host."""
+        return -(-self.replicas // self.hosts)
 
 
 class ModelChoice(_Part):
@@ -186,5 +192,7 @@ class Plan(_Part):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise BadRequest(f"{path} does not exist; {remedy}") from None
+        except OSError as failed:
+            raise BadRequest(f"{path} cannot be read: {failed.strerror}; {remedy}") from None
         except ValidationError as error:
             raise BadRequest(f"{path} is not a plan of this kit ({sentences(error)[0]}); {remedy}") from None

@@ -9,14 +9,17 @@ the nearest thing that works.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from typing import TypeVar
 
 from sizing import __version__
 from sizing.cpu import plan_local
-from sizing.engine_args import PORT, Settings, engine_args, thinking_default
-from sizing.errors import BadRequest, DoesNotFit, KitError
+from sizing.engine_args import PORT, Settings, engine_args, thinking_default, yarn_override
+from sizing.errors import BadRequest, DoesNotFit, KitError, UnknownFact, Unsupported
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
-from sizing.host_needs import disk_gib, drain_s, pod, weight_load_s
+from sizing.host_needs import checkpoint_bytes, drain_s, pod, weight_load_s
 from sizing.plan import (
     EngineSettings,
     Estimate,
@@ -34,27 +37,57 @@ from sizing.search import Found, Option, search
 from sizing.setup import served_by
 from sizing.warnings import warnings
 
+T = TypeVar("T")
+
 RUNNERS_UP = 3
+CENT = Decimal("0.01")  # a difference that no price list shows
 ROOM = 2  # max_model_len over the mean request, where the request does not limit it
 SHORTEST_MAX_MODEL_LEN = 8192
 
 
 def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
     """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
-    if model is None:
-        model, implied = facts.model(request.model)
-        request = with_precision(request, implied)
+    model, request = _known(request, facts, model)
     engine = facts.engines[request.limits.engine or "vllm"]
     release = engine.version(request.limits.engine_version)
     served_by(model, "sglang" if engine.id == "sglang" else "vllm", release.version)
     thinking_default(model, request.serving)
+    if model.modality in ("embedding", "reranker"):
+        raise Unsupported(
+            f"{model.name} ({model.modality}) generates no tokens, and the kit plans chat services so far; "
+            f"`qwenkit estimate` answers its memory"
+        )
     length = context_length(request, model)
+    yarn_override(model, length)
     if request.place.kind == "local":
         return plan_local(name, request, facts, model, engine, release, length)
     found = search(request, facts, model, engine, release, length)
     if not found.options:
         raise DoesNotFit(_what_would_work(request, facts, model, engine, release, length, found))
     return _assemble(name, request, facts, model, engine, release, found)
+
+
+def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, Request]:
+    """The model and the request with its implied precision; every name without facts is reported at once."""
+    problems: list[str] = []
+
+    def look_up(look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except KitError as refusal:
+            problems.extend(refusal.problems)
+            return None
+
+    found = look_up(lambda: facts.model(request.model)) if model is None else (model, None)
+    for gpu in request.limits.gpus or ():
+        look_up(partial(facts.gpu, gpu))
+    if request.place.host is not None:
+        look_up(lambda: facts.host(request.place.host or ""))
+    look_up(lambda: facts.engines[request.limits.engine or "vllm"].version(request.limits.engine_version))
+    precise = look_up(lambda: with_precision(request, found[1])) if found else None
+    if problems or found is None or precise is None:
+        raise UnknownFact(*problems)
+    return found[0], precise
 
 
 def with_precision(request: Request, implied: Repository | None) -> Request:
@@ -99,7 +132,7 @@ def _assemble(
     )
     served_name = request.serving.name or model.key
     weights = best.candidate.repository
-    weight_bytes = answer.weight_bytes * setup.tp
+    weight_bytes = checkpoint_bytes(model, best.candidate.precision)
     support = model.sglang if engine.id == "sglang" else model.vllm
     load_s = weight_load_s(engine, weight_bytes)
     drain = drain_s(best.performance.ttft_s.mean, best.performance.tpot_s.mean, request.load.output_tokens)
@@ -123,12 +156,13 @@ def _assemble(
             host_type=host.type,
             hosts=best.hosts,
             gpu=host.gpu.id,
+            gpu_smi_name=host.gpu.nvidia_smi_name,
             gpus_per_host=host.gpus,
             gpus_per_replica=setup.tp * setup.pp,
             replicas=best.replicas,
             vcpu_per_host=host.vcpu,
             memory_bytes_per_host=host.memory_bytes,
-            disk_gib=disk_gib(engine, weight_bytes),
+            disk_gib=best.disk_gib,
             quota_code=host.quota_code,
             power_limit_w_per_gpu=host.power_limit_w_per_gpu,
         ),
@@ -195,10 +229,10 @@ def _estimates(option: Option) -> Estimates:
 def _lost(option: Option, best: Option) -> Rejected:
     more = option.cost.usd_per_hour - best.cost.usd_per_hour
     speed = f"TTFT {option.performance.ttft_s.mean * 1000:.0f} ms, TPOT {option.performance.tpot_s.mean * 1000:.1f} ms"
-    if more > 0:
-        reason = f"meets every target ({speed}) but costs {more:.2f} $/h more than {best.cost.usd_per_hour:.2f} $/h"
+    if more >= CENT:
+        reason = f"meets the request ({speed}) but costs {more:.2f} $/h more than {best.cost.usd_per_hour:.2f} $/h"
     else:
-        reason = f"meets every target ({speed}) at the same price, with a lower precision or a later first token"
+        reason = f"meets the request ({speed}) at the same price, with a lower precision or a later first token"
     return Rejected(candidate=option.label, reason=reason, usd_per_hour=option.cost.usd_per_hour)
 
 
@@ -221,9 +255,11 @@ def _relaxations(request: Request, length: int, facts: Facts) -> Iterator[tuple[
         yield name, request.model_copy(update={"limits": limits.model_copy(update=change)}), length
     if request.targets != Targets():
         yield "without latency targets", request.model_copy(update={"targets": Targets()}), length
+        if single:
+            single.append(("without latency targets", {}))
     if single:
         free = limits.model_copy(update={key: None for _, change in single for key in change})
-        everything = request.model_copy(update={"limits": free})
+        everything = request.model_copy(update={"limits": free, "targets": Targets()})
         yield f"{', '.join(name for name, _ in single)} and with max_model_len {shorter}", everything, shorter
     if request.place.kind == "home":
         for host in sorted(facts.hosts.values(), key=lambda host: host.gpu_count):
@@ -238,15 +274,10 @@ def _what_would_work(
 ) -> str:
     load = request.load
     asked = f"{load.concurrency} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
-    tried = [loser for loser in found.rejected if "TP" in loser.candidate]
-    closest = tried[-1] if tried else found.rejected[-1]
-    for loser in tried:
-        if "target" in loser.reason:
-            closest = loser
-            break
+    closest = found.nearest or found.rejected[-1]
     sentence = (
-        f"nothing of {len(found.rejected)} candidates carries {model.key} for {asked} of {load.input_tokens} + "
-        f"{load.output_tokens} tokens at max_model_len {length}; for example {closest.candidate}: "
+        f"nothing of {len(found.rejected)} candidates carries {model.name} for {asked} of {load.input_tokens} + "
+        f"{load.output_tokens} tokens at max_model_len {length}; nearest is {closest.candidate}: "
         f"{closest.reason.rstrip('.')}."
     )
     for how, relaxed, relaxed_length in _relaxations(request, length, facts):

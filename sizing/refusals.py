@@ -25,6 +25,11 @@ def refusal(
     what = f"{model.name} in {setup.precision}"
     taken = stage.total + stage.padding + overhead.non_torch
     usable = round(total * setup.gpu_memory_utilization)
+    if setup.engine == "vllm" and setup.max_num_batched_tokens < setup.max_num_seqs:
+        return (
+            f"max_num_batched_tokens {setup.max_num_batched_tokens} is below max_num_seqs {setup.max_num_seqs}, which "
+            f"vLLM refuses. max_num_seqs {setup.max_num_batched_tokens} fits."
+        )
     if setup.kv_cache_bytes is not None and taken + setup.kv_cache_bytes > total:
         return (
             f"{what} and its {gib(setup.kv_cache_bytes):.2f} GiB of KV cache take "

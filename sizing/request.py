@@ -17,22 +17,23 @@ from sizing.errors import BadRequest
 from sizing.facts import Precision
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
+DEFAULT_REGION = "us-east-1"
 PlaceKind = Literal["aws-eks", "aws-ec2", "home", "local"]
 EngineName = Literal["vllm", "sglang", "vllm-cpu"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Load(_Part):
     """``concurrency`` requests in flight (closed loop) or ``request_rate`` per second (Poisson): one of the two."""
 
     concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
-    request_rate: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    request_rate: Annotated[float, Field(ge=0.001, le=100_000)] | None = None
     input_tokens: Tokens
     output_tokens: Tokens
-    prefix_hit_rate: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.0
+    prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _one_load(self) -> Load:
@@ -44,8 +45,8 @@ class Load(_Part):
 class Targets(_Part):
     """Latency limits in ms on ``statistic`` over requests; an absent one is no limit."""
 
-    ttft_ms: Annotated[float, Field(gt=0, strict=False)] | None = None
-    tpot_ms: Annotated[float, Field(gt=0, strict=False)] | None = None
+    ttft_ms: Annotated[float, Field(gt=0)] | None = None
+    tpot_ms: Annotated[float, Field(gt=0)] | None = None
     statistic: Literal["mean", "p50", "p95", "p99"] = "mean"
 
 
@@ -53,7 +54,7 @@ class Place(_Part):
     """Where it runs. ``host`` names a file of sizing/data/hosts for ``home``."""
 
     kind: PlaceKind
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     host: str | None = None
 
 
@@ -61,14 +62,14 @@ class Limits(_Part):
     """What the plan may choose from; everything absent is the kit's choice."""
 
     gpus: tuple[str, ...] | None = Field(default=None, strict=False)
-    usd_per_hour: Annotated[float, Field(gt=0, strict=False)] | None = None
+    usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     precision: Precision | None = None
     kv_cache_dtype: Literal["auto", "fp8"] | None = None
     engine: EngineName | None = None
     engine_version: str | None = None
     max_model_len: Tokens | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
-    min_replicas: Annotated[int, Field(gt=0, le=1000)] = 1
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_replicas: Annotated[int, Field(gt=0, le=256)] = 1
 
 
 class Serving(_Part):
@@ -100,6 +101,10 @@ class Request(_Part):
             )
         if self.place.kind == "home" and self.place.host is None:
             raise ValueError('place.kind "home" needs place.host, the name of a file in sizing/data/hosts')
+        if self.place.kind != "home" and self.place.host is not None:
+            raise ValueError(f'place.host belongs to place.kind "home"; place.kind is "{self.place.kind}"')
+        if not self.place.kind.startswith("aws") and self.place.region != DEFAULT_REGION:
+            raise ValueError(f'place.region belongs to AWS; place.kind is "{self.place.kind}"')
         if (self.place.kind == "local") != (self.limits.engine == "vllm-cpu"):
             raise ValueError('the engine "vllm-cpu" and the place "local" go together: set both or neither')
         return self
@@ -123,7 +128,9 @@ def read_request(path: Path) -> Request:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadRequest(f"{path} does not exist; a deployment is a folder with a request.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+    except OSError as failed:
+        raise BadRequest(f"{path} cannot be read: {failed.strerror}") from None
+    except (ValueError, RecursionError) as broken:  # not TOML, not UTF-8, a number of thousands of digits
         raise BadRequest(f"{path} is not valid TOML: {broken}") from None
     try:
         return Request.model_validate(table)

@@ -17,7 +17,7 @@ from sizing.candidates import Candidate, candidates, hosts, tiers
 from sizing.cost import cost, place_prices
 from sizing.errors import KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model
-from sizing.host_needs import disk_gib, pod, replica_memory_bytes
+from sizing.host_needs import checkpoint_bytes, disk_gib, pod, replica_memory_bytes
 from sizing.memory import MemoryAnswer, memory
 from sizing.plan import Cost, Rejected
 from sizing.request import Request
@@ -27,6 +27,8 @@ from sizing.units import GIB
 
 BATCHED_TOKENS = (2048, 8192)  # the two server defaults of vLLM; larger shortens TTFT, smaller shortens ITL
 SPARE_SEQUENCES = 1.25  # max_num_seqs over the asked concurrency, so that a burst is not queued at once
+FEWEST_SEQUENCES = 16
+MOST_SEQUENCES = 1024  # vLLM's largest default; more would pay for logits and graphs of requests that queue anyway
 MOST_REPLICAS = 256
 DEFAULT_SEQUENCES = 256  # where a rate is asked: vLLM's own default, since nothing says how many overlap
 
@@ -41,12 +43,21 @@ class Option:
     performance: Performance
     replicas: int
     hosts: int
+    disk_gib: int
     cost: Cost
 
     @property
     def label(self) -> str:
         count = f"{self.hosts} x " if self.hosts > 1 else ""
         return f"{count}{self.candidate}, {self.replicas} replica{_s(self.replicas)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Why a candidate does not meet the request, and how near it comes: 1 is a limit just met, 0 unmeasured."""
+
+    reason: str
+    nearness: float = 0.0
 
 
 @dataclass
@@ -61,52 +72,54 @@ class _Search:
     max_model_len: int
     _known: dict[tuple[object, ...], tuple[Setup, MemoryAnswer, Performance | None]] = field(default_factory=dict)
 
-    def evaluate(self, candidate: Candidate) -> Option | Rejected:
+    def evaluate(self, candidate: Candidate) -> Option | Miss:
         """The candidate with the fewest replicas that meet the targets, or why none do."""
         found: list[Option] = []
-        reasons: list[str] = []
+        misses: list[Miss] = []
         for batched_tokens in BATCHED_TOKENS:
             try:
                 result = self._fewest(candidate, batched_tokens)
             except KitError as refusal:
-                result = refusal.problems[0]
-            if isinstance(result, str):
-                reasons.append(result)
+                result = Miss(refusal.problems[0])
+            if isinstance(result, Miss):
+                misses.append(result)
             else:
                 found.append(result)
         if found:
             return min(found, key=lambda option: (option.cost.usd_per_hour, option.performance.ttft_s.mean))
-        return Rejected(candidate=str(candidate), reason=reasons[-1])
+        return max(misses, key=lambda miss: miss.nearness)
 
-    def _fewest(self, candidate: Candidate, batched_tokens: int) -> Option | str:
+    def _fewest(self, candidate: Candidate, batched_tokens: int) -> Option | Miss:
         limits = self.request.limits
         held = candidate.host.at_most and candidate.host.at_most * candidate.replicas_per_host
         useful = max(self.request.load.concurrency or MOST_REPLICAS, limits.min_replicas)
         low, high = limits.min_replicas, min(held or MOST_REPLICAS, useful)
         if low > high:
-            return f"{low} replicas were asked for; it holds {high}"
+            return Miss(f"{low} replicas were asked for; it holds {high}")
         best = self._with_replicas(candidate, batched_tokens, high)
-        if isinstance(best, str):
+        if isinstance(best, Miss):
             return best
         while low < high:
             middle = (low + high) // 2
             tried = self._with_replicas(candidate, batched_tokens, middle)
-            if isinstance(tried, str):
+            if isinstance(tried, Miss):
                 low = middle + 1
             else:
                 best, high = tried, middle
         if limits.usd_per_hour is not None and best.cost.usd_per_hour > Decimal(str(limits.usd_per_hour)):
-            return (
+            return Miss(
                 f"{best.cost.usd_per_hour:.2f} $/h with {best.replicas} replica{_s(best.replicas)}; "
-                f"the budget is {limits.usd_per_hour:g} $/h"
+                f"the budget is {limits.usd_per_hour:g} $/h",
+                nearness=limits.usd_per_hour / float(best.cost.usd_per_hour),
             )
         return best
 
-    def _with_replicas(self, candidate: Candidate, batched_tokens: int, replicas: int) -> Option | str:
+    def _with_replicas(self, candidate: Candidate, batched_tokens: int, replicas: int) -> Option | Miss:
         load = self.request.load
         if load.concurrency is not None:
             share: float = math.ceil(load.concurrency / replicas)
-            sequences = max(16, 2 ** math.ceil(math.log2(share * SPARE_SEQUENCES)))
+            spare = 2 ** math.ceil(math.log2(share * SPARE_SEQUENCES))
+            sequences = min(max(FEWEST_SEQUENCES, spare), MOST_SEQUENCES, batched_tokens)
             unit = "requests in flight"
         else:
             share = (load.request_rate or 0.0) / replicas
@@ -114,11 +127,11 @@ class _Search:
             unit = "requests/s"
         setup, answer, speed = self._replica(candidate, batched_tokens, sequences, share)
         if speed is None:
-            return answer.reason or "does not fit"
+            return Miss(answer.reason or "does not fit")
         if answer.kv_cache_tokens < self.max_model_len:
-            return f"its KV cache holds {answer.kv_cache_tokens} tokens, fewer than max_model_len {self.max_model_len}"
+            return Miss(f"its KV cache holds {answer.kv_cache_tokens} tokens; max_model_len is {self.max_model_len}")
         if problem := self._too_little_host_memory(candidate, answer):
-            return problem
+            return Miss(problem)
         targets = self.request.targets
         for name, target_ms, estimate in (
             ("TTFT", targets.ttft_ms, speed.ttft_s),
@@ -126,20 +139,24 @@ class _Search:
         ):
             reached_s = getattr(estimate, targets.statistic)
             if target_ms is not None and reached_s is not None and reached_s * 1000 > target_ms:
-                return (
+                return Miss(
                     f"{name} {targets.statistic} {reached_s * 1000:.0f} ms at {share:g} {unit} a replica; "
-                    f"the target is {target_ms:g} ms"
+                    f"the target is {target_ms:g} ms",
+                    nearness=target_ms / (reached_s * 1000),
                 )
         if load.request_rate is not None and speed.saturated:
-            return (
+            return Miss(
                 f"{speed.requests_per_s.mean * replicas:.2f} requests/s at most with {replicas} "
-                f"replica{_s(replicas)}; {load.request_rate:g} are asked"
+                f"replica{_s(replicas)}; {load.request_rate:g} are asked",
+                nearness=speed.requests_per_s.mean * replicas / load.request_rate,
             )
         host_count = math.ceil(replicas / candidate.replicas_per_host)
-        prices = place_prices(self.facts, self.request.place, disk_gib(self.engine, answer.weight_bytes * candidate.tp))
+        on_a_host = min(replicas, candidate.replicas_per_host)
+        disk = disk_gib(self.engine, checkpoint_bytes(self.model, candidate.precision), on_a_host)
+        prices = place_prices(self.facts, self.request.place, disk)
         lines, dated = prices(candidate.host.type, host_count)
         price = cost(lines, dated, speed.output_tokens_per_s.mean * replicas)
-        return Option(candidate, setup, answer, speed, replicas, host_count, price)
+        return Option(candidate, setup, answer, speed, replicas, host_count, disk, price)
 
     def _replica(
         self, candidate: Candidate, batched_tokens: int, sequences: int, share: float
@@ -216,10 +233,11 @@ def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) ->
 
 @dataclass(frozen=True)
 class Found:
-    """What the search saw: the options that meet every target, cheapest first, and every candidate that does not."""
+    """What the search saw: options that meet the request, cheapest first; what does not, and the nearest of it."""
 
     options: tuple[Option, ...]
     rejected: tuple[Rejected, ...]
+    nearest: Rejected | None
 
 
 def search(
@@ -233,13 +251,20 @@ def search(
     searching = _Search(request, facts, model, engine, release, max_model_len)
     usable, rejected = hosts(facts, request)
     options: list[Option] = []
+    nearest: tuple[float, Rejected] | None = None
     for choices in tiers(facts, request, model):
         for candidate in candidates(facts, usable, choices):
-            result = candidate if isinstance(candidate, Rejected) else searching.evaluate(candidate)
-            if isinstance(result, Rejected):
-                rejected.append(result)
-            else:
+            if isinstance(candidate, Rejected):
+                rejected.append(candidate)
+                continue
+            result = searching.evaluate(candidate)
+            if isinstance(result, Option):
                 options.append(result)
+                continue
+            lost = Rejected(candidate=str(candidate), reason=result.reason)
+            rejected.append(lost)
+            if nearest is None or result.nearness > nearest[0]:
+                nearest = (result.nearness, lost)
         if options:
             break
     precisions = list(facts.precisions)
@@ -250,4 +275,4 @@ def search(
             option.performance.ttft_s.mean,
         )
     )
-    return Found(tuple(options), tuple(rejected))
+    return Found(tuple(options), tuple(rejected), nearest[1] if nearest else None)

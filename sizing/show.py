@@ -18,7 +18,7 @@ BAR_CELLS = 40
 
 def plan_view(plan: Plan) -> RenderableType:
     """Hardware, settings, memory ledger, speed, cost and warnings of *plan*."""
-    title = f"{plan.name}: {plan.model.repository} ({plan.model.precision})"
+    title = Text(f"{plan.name}: {plan.model.repository} ({plan.model.precision})")
     return Panel(Group(_facts(plan), Text(), ledger(plan), Text(), _figures(plan), *_warnings(plan)), title=title)
 
 
@@ -97,6 +97,8 @@ def _figures(plan: Plan) -> Table:
     table.add_row(
         "cost", money, f"${price.usd_per_million_output_tokens:.2f} per million output tokens", "", price.prices_dated
     )
+    for name, usd in price.lines.items():
+        table.add_row("", f"${usd:.4f} an hour: {name}")
     return table
 
 
@@ -185,8 +187,8 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
 def table_of(rows: Sequence[dict[str, object]]) -> Table:
     """Rows of equal keys as a table."""
     table = Table()
-    for name in rows[0] if rows else ():
-        table.add_column(name)
+    for position, name in enumerate(rows[0] if rows else ()):
+        table.add_column(name, no_wrap=position == 0)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table

@@ -6,6 +6,9 @@ import re
 
 from sizing.errors import BadRequest
 
+NUMBER = r"(\d{1,6})(?!\d)"
+PATTERN = rf"v?{NUMBER}\.{NUMBER}(?:\.{NUMBER})?(?:\.?post{NUMBER})?"  # what follows it (-cu129, rc1) does not order
+
 
 def release_of(version: str) -> tuple[int, ...]:
     """
@@ -13,9 +16,9 @@ def release_of(version: str) -> tuple[int, ...]:
 
     Raises: ``BadRequest`` for text that does not begin with two numbers.
     """
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.?post(\d+))?", version)
+    match = re.match(PATTERN, version)
     if not match:
         raise BadRequest(
-            f"{version!r} is not an engine version; versions look like 0.32.0, 0.32.0-cu129 or 0.4.6.post5"
+            f"{version[:40]!r} is not an engine version; versions look like 0.32.0, 0.32.0-cu129 or 0.4.6.post5"
         )
     return tuple(int(part or 0) for part in match.groups())

@@ -86,14 +86,16 @@ def apt(lane: str) -> None:
     Raises:
         ToolError: unknown lane, not root, not Debian or Ubuntu, or apt failed.
     """
-    missing = [package for package in _table().lane(lane) if not _installed(package)]
+    packages = _table().lane(lane)
+    if not shutil.which("apt-get") or not shutil.which("dpkg-query"):
+        raise ToolError(
+            f"The lane {lane!r} wants the Debian packages {' '.join(packages)}, and there is no apt-get: "
+            f"install their like."
+        )
+    missing = [package for package in packages if not _installed(package)]
     if not missing:
         return
     listed = " ".join(missing)
-    if not shutil.which("apt-get"):
-        raise ToolError(
-            f"The lane {lane!r} wants the Debian packages {listed}, and there is no apt-get: install their like."
-        )
     if os.geteuid() != 0:
         raise ToolError(f"The lane {lane!r} wants packages that only root can install: sudo apt-get install {listed}")
     say(f"installing for the lane {lane!r}: {listed}")

@@ -25,7 +25,7 @@ ELSEWHERE = {
     "make test": (".ci/run", "make test"),
     "pulumi up --stack prod-qwen3-8b": ("tests/infra/stack.py", '"up", "--stack"'),
     "cd ansible && ansible-playbook home-server.yml": ("tests/ansible/play.py", "home-server.yml"),
-    "helm install qwen helm/qwen": ("demo/chat.py", "helm/qwen -f"),
+    "helm install qwen helm/qwen": ("demo/chat.py", '"install", RELEASE, "helm/qwen", "-f"'),
     "helm test qwen": ("tests/helm/test_on_a_cluster.py", '"test"'),
     "kubectl apply -f infra/device-plugin.yaml": ("tests/infra/test_device_plugin.py", "infra/device-plugin.yaml"),
     ". .venv/bin/activate": ("Makefile", "-m venv"),

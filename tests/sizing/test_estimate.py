@@ -121,7 +121,7 @@ def numbers(value: Any) -> list[float]:
         optional={
             "precision": st.sampled_from(["bf16", "fp16", "fp8", "int8", "awq", "gptq-int4", "nvfp4", "w4a16"]),
             "tp": st.sampled_from([1, 2, 3, 4, 8, 1024]),
-            "pp": st.sampled_from([1, 2, 7]),
+            "pp": st.sampled_from([1, 2, 7, 24]),
             "engine": st.sampled_from(["vllm", "sglang"]),
             "engine_version": st.sampled_from(["0.6.6", "0.11.0", "0.4.6", "0.5.19", "0.33.0", "9.9", "x"]),
             "max_model_len": st.sampled_from([1, 16, 8192, 131_072, 10_000_000]),
@@ -130,8 +130,8 @@ def numbers(value: Any) -> list[float]:
             "gpu_memory_utilization": st.sampled_from([0.001, 0.5, 1.0]),
             "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
             "speculative_tokens": st.sampled_from([0, 1, 64]),
-            "kv_cache_gib": st.sampled_from([0.001, 8.0, 1e6]),
-            "device_memory_gib": st.sampled_from([0.01, 23.52, 10_000.0]),
+            "kv_cache_gib": st.sampled_from([0.01, 8.0, 1e6]),
+            "device_memory_gib": st.sampled_from([1.0, 23.52, 10_000.0]),
             "load": st.fixed_dictionaries(
                 {
                     "concurrency": st.sampled_from([1, 16, 100_000]),

@@ -54,8 +54,27 @@ def test_a_folder_without_config_or_with_an_unknown_architecture_is_refused(tmp_
     with pytest.raises(Unsupported, match="describes a llama"):
         folder_model(tmp_path, FACTS)
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
-    with pytest.raises(BadRequest, match="has no num_hidden_layers"):
+    with pytest.raises(BadRequest, match="num_hidden_layers: Field required"):
         folder_model(tmp_path, FACTS)
     (tmp_path / "config.json").write_text("[")
-    with pytest.raises(BadRequest, match="is not a model configuration"):
+    with pytest.raises(BadRequest, match="Invalid JSON"):
+        folder_model(tmp_path, FACTS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_type": ["qwen3"]},
+        {"num_hidden_layers": "36"},
+        {"num_hidden_layers": 0},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": -8},
+        {"vocab_size": 1.5},
+        {"quantization_config": {"quant_method": "awq"}},
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_is_refused_in_sentences(change: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config_of(FACTS.models["qwen3-8b"]) | change))
+    with pytest.raises((BadRequest, Unsupported)):
         folder_model(tmp_path, FACTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -125,32 +126,54 @@ def test_replicas_asked_for_availability_are_planned() -> None:
     assert made.placement.replicas >= 2
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    model=st.sampled_from(sorted(FACTS.models)),
-    concurrency=st.integers(1, 500),
-    input_tokens=st.integers(1, 50_000),
-    output_tokens=st.integers(1, 8_000),
-    engine=st.sampled_from(["vllm", "sglang"]),
-    gpus=st.sampled_from([("A10G",), ("L40S",), ("H100-SXM", "A100-40GB-SXM"), ("RTX PRO 6000 Blackwell Server",)]),
-)
-def test_any_sensible_request_is_planned_or_refused_in_sentences(
-    model: str, concurrency: int, input_tokens: int, output_tokens: int, engine: str, gpus: tuple[str, ...]
-) -> None:
-    request = Request.model_validate(
-        {
-            "model": model,
-            "load": {"concurrency": concurrency, "input_tokens": input_tokens, "output_tokens": output_tokens},
-            "place": {"kind": "aws-eks"},
-            "limits": {"engine": engine, "gpus": gpus},
-        }
+PLACES: list[dict[str, object]] = [
+    {"kind": "aws-eks"},
+    {"kind": "aws-ec2"},
+    {"kind": "home", "host": "home-1x-rtx-4090"},
+    {"kind": "home", "host": "home-2x-rtx-4090"},
+    {"kind": "local"},
+]
+LOADS = st.fixed_dictionaries(
+    {"input_tokens": st.integers(1, 50_000), "output_tokens": st.integers(1, 8_000)},
+    optional={"prefix_hit_rate": st.sampled_from([0, 0.5, 1])},
+).flatmap(
+    lambda tokens: st.one_of(
+        st.sampled_from([1, 16, 500, 5000]).map(lambda concurrency: {**tokens, "concurrency": concurrency}),
+        st.sampled_from([0.001, 1.0, 50.0]).map(lambda rate: {**tokens, "request_rate": rate}),
     )
+)
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "engine": st.sampled_from(["vllm", "sglang"]),
+        "gpus": st.sampled_from([["A10G"], ["H100-SXM", "A100-40GB-SXM"], ["RTX 4090"], []]),
+        "precision": st.sampled_from(["bf16", "fp16", "fp8", "awq", "nvfp4"]),
+        "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
+        "usd_per_hour": st.sampled_from([0.5, 20.0]),
+        "min_replicas": st.sampled_from([1, 8]),
+    },
+)
+
+
+@settings(max_examples=25)
+@given(model=st.sampled_from(sorted(FACTS.models)), load=LOADS, place=st.sampled_from(PLACES), limits=LIMITS)
+def test_any_request_is_planned_soundly_or_refused_in_sentences(
+    model: str, load: dict[str, object], place: dict[str, object], limits: dict[str, object]
+) -> None:
+    if place["kind"] == "local":
+        limits = {"engine": "vllm-cpu"}
+    elif place["kind"].startswith("aws"):  # type: ignore[attr-defined]
+        limits = {"gpus": ["A10G", "L40S", "H100-SXM"], **limits}
+    request = Request.model_validate_json(json.dumps({"model": model, "load": load, "place": place, "limits": limits}))
     made, problems = plan_or_problems(request)
     assert all(problem.strip() for problem in problems)
-    if made is not None:
-        assert made.memory.kv_cache_tokens >= input_tokens + output_tokens
-    else:
+    if made is None:
         assert problems
+        return
+    assert made.memory.kv_cache_tokens >= request.load.input_tokens + request.load.output_tokens
+    assert made.engine.max_num_seqs <= made.engine.max_num_batched_tokens
+    assert made.cost.usd_per_hour <= Decimal(str(limits.get("usd_per_hour", 1e9)))
+    assert limits.get("precision") in (None, made.model.precision)
 
 
 def plan_or_problems(request: Request) -> tuple[Plan | None, tuple[str, ...]]:
