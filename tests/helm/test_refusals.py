@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.chart import case, changed, refusal
+from tests.helm.chart import case, changed, refusal, rendered
 
 EKS, HOME, LAPTOP = "eks-vllm-two-replicas", "home-sglang", "laptop-vllm-cpu"
 
@@ -24,10 +24,13 @@ def without(name: str, flag: str) -> dict[str, Any]:
 
 REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "latest": (EKS, {"image__tag": "latest"}, ('image.tag is "latest"', "exact release")),
+    "nightly": (EKS, {"image__tag": "nightly"}, ('image.tag is "nightly"', "exact release")),
+    "latest of a variant": (EKS, {"image__tag": "latest-cu129"}, ('image.tag is "latest-cu129"', "exact release")),
     "no tag": (EKS, {"image__tag": ""}, ("image.tag is empty",)),
     "no arguments": (EKS, {"args": []}, ("args is empty", "-f deployments/<name>/values.yaml")),
     "no port": (EKS, without(EKS, "--port"), ("args has no --port",)),
     "no host": (HOME, without(HOME, "--host"), ("args has no --host",)),
+    "closed host": (HOME, {"extraArgs": ["--host", "127.0.0.1"]}, ("--host 127.0.0.1", "0.0.0.0")),
     "no served name": (EKS, without(EKS, "--served-model-name"), ("args has no --served-model-name",)),
     "key in the arguments": (EKS, with_args(EKS, "--api-key", "sk-1"), ("--api-key", "auth.existingSecret")),
     "key in the arguments, other form": (HOME, {"extraArgs": ["--api-key=sk-1"]}, ("--api-key", "auth.existingSecret")),
@@ -40,6 +43,18 @@ REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     ),
     "drain typed twice": (EKS, with_args(EKS, "--shutdown-timeout", "900"), ("--shutdown-timeout", "drain.seconds")),
     "GPUs contradict TP": (EKS, {"gpu__count": 1}, ("2 x 1 GPUs", "gpu.count is 1")),
+    "GPUs contradict TP, short form": (HOME, with_args(HOME, "--tp", "2"), ("2 x 1 GPUs", "gpu.count is 1")),
+    "GPUs contradict PP, short form": (EKS, {"extraArgs": ["-pp=2"]}, ("2 x 2 GPUs", "gpu.count is 2")),
+    "more shared memory than memory": (
+        EKS,
+        {"shmSize": "32Gi"},
+        ("shmSize is 32Gi", "resources.limits.memory is 24Gi"),
+    ),
+    "shared memory in other units": (
+        EKS,
+        {"resources__limits": {"memory": 2_000_000_000}, "shmSize": "2Gi"},
+        ("shmSize is 2Gi", "resources.limits.memory is 2"),
+    ),
     "GPUs on the CPU engine": (LAPTOP, {"gpu__count": 1}, ("vllm-cpu uses no GPU", "gpu.count is 1")),
     "claim missing": (LAPTOP, {"model__claim": ""}, ("model.claim is empty",)),
     "claim without source": (EKS, {"model__claim": "m"}, ('model.claim is "m"', "model.source to pvc")),
@@ -78,3 +93,7 @@ def test_the_chart_without_values_names_the_file_to_give(helm: Path) -> None:
 
 def test_a_release_name_that_cannot_name_a_service_is_refused(helm: Path) -> None:
     assert 'release name "4090"' in refusal(helm, case(LAPTOP), release="4090")
+
+
+def test_a_nightly_image_of_one_commit_is_exact(helm: Path) -> None:
+    assert rendered(helm, changed(case(EKS), image__tag="nightly-0123456789abcdef0123456789abcdef01234567"))

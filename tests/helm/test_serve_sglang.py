@@ -17,18 +17,18 @@ import pytest
 
 from tests.helm.chart import CHART
 
-STANDIN = """
+SERVER = """
 import json, logging, multiprocessing, os, sys
 from pathlib import Path
-
-def child(out):
-    Path(out).write_text(json.dumps({"environment": dict(os.environ), "name": __name__}))
+from sglang.worker import work
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, force=True)
     logging.getLogger("sglang").info(f"server_args={{'api_key': '{sys.argv[-1]}'}}")
     logging.info("settings %s", sys.argv)
-    process = multiprocessing.get_context("spawn").Process(target=child, args=(sys.argv[2],))
+    logging.info("does not fit %d %d", sys.argv[-1])
+    logging.info("does not fit either %d", "anything")
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(sys.argv[2], sys.argv[-1]))
     process.start()
     process.join()
     print(json.dumps({
@@ -39,6 +39,16 @@ if __name__ == "__main__":
         "child_exit": process.exitcode,
     }))
 """
+WORKER = """
+import json, logging, os
+from pathlib import Path
+
+def work(out, key):
+    logging.basicConfig(level=logging.INFO)
+    logging.info("the child got %s", key)
+    seen = {"environment": dict(os.environ), "command_line": Path("/proc/self/cmdline").read_text()}
+    Path(out).write_text(json.dumps(seen))
+"""
 
 
 @pytest.fixture
@@ -47,7 +57,8 @@ def run(tmp_path: Path) -> tuple[dict[str, object], str, dict[str, object]]:
     package = tmp_path / "sglang"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "launch_server.py").write_text(STANDIN)
+    (package / "launch_server.py").write_text(SERVER)
+    (package / "worker.py").write_text(WORKER)
     seen_by_child = tmp_path / "child.json"
     started = subprocess.Popen(
         [sys.executable, CHART / "files" / "serve_sglang.py", "--model-path", str(seen_by_child), "--port", "30000"],
@@ -68,7 +79,7 @@ def test_the_key_reaches_sglang_and_nobody_else(run: tuple[dict[str, object], st
     assert seen["argv"] == ["--model-path", seen["argv"][1], "--port", "30000", "--api-key", "sk-very-secret"]  # type: ignore[index]
     assert "sk-very-secret" not in str(seen["command_line"])
     assert seen["key_in_environment"] is False
-    assert "sk-very-secret" not in str(child["environment"])
+    assert "sk-very-secret" not in str(child)
     assert "sk-very-secret" not in log
 
 
@@ -76,9 +87,17 @@ def test_the_rest_of_the_log_is_kept(run: tuple[dict[str, object], str, dict[str
     _, log, _ = run
     assert "server_args={'api_key': '[key]'}" in log
     assert "'--port', '30000'" in log
+    assert "the child got [key]" in log
+
+
+def test_a_message_whose_arguments_do_not_fit_ends_nothing_and_shows_no_key(
+    run: tuple[dict[str, object], str, dict[str, object]],
+) -> None:
+    _, log, _ = run
+    assert "does not fit %d %d ('[key]',)" in log
+    assert "Message: 'does not fit either %d'" in log  # logging's own report
 
 
 def test_spawned_processes_of_the_server_start(run: tuple[dict[str, object], str, dict[str, object]]) -> None:
-    seen, _, child = run
+    seen, _, _ = run
     assert seen["child_exit"] == 0
-    assert child["name"] == "__mp_main__"

@@ -3,7 +3,8 @@ Start SGLang with the API key from the environment variable QWEN_API_KEY, out of
 
 SGLang takes its key from the command line only, where the process list shows it, and logs every setting at start,
 the key among them. Here the key joins the arguments inside this process, leaves the environment, and is struck from
-every log record. The process stays PID 1 and becomes the server.
+every log record, here and in the processes that the server spawns: they import this file, and have the same arguments.
+The process stays PID 1 and becomes the server.
 """
 
 import logging
@@ -18,7 +19,10 @@ def hide_in_logs(secret: str) -> None:
 
     def record(*args: object, **kwargs: object) -> logging.LogRecord:
         made = plain_record(*args, **kwargs)  # type: ignore[arg-type]
-        message = made.getMessage()
+        try:
+            message = made.getMessage()
+        except Exception:  # arguments that do not fit: logging reports that by itself, with the arguments
+            message = f"{made.msg} {made.args}"
         if secret in message:
             made.msg, made.args = message.replace(secret, "[key]"), None
         return made
@@ -27,7 +31,8 @@ def hide_in_logs(secret: str) -> None:
 
 
 if __name__ == "__main__":
-    key = os.environ.pop("QWEN_API_KEY")
-    hide_in_logs(key)
-    sys.argv += ["--api-key", key]
-    runpy.run_module("sglang.launch_server", run_name="__main__", alter_sys=True)
+    sys.argv += ["--api-key", os.environ.pop("QWEN_API_KEY")]
+hide_in_logs(sys.argv[-1])
+if __name__ == "__main__":
+    # This file stays the main module, so that spawned processes import it.
+    runpy.run_module("sglang.launch_server", run_name="__main__")

@@ -17,8 +17,8 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- if not $v.image.tag }}
 {{- $problems = append $problems "image.tag is empty; name an exact release, for example v0.32.0-cu129." }}
-{{- else if eq $v.image.tag "latest" }}
-{{- $problems = append $problems "image.tag is \"latest\", which changes under a running deployment; name an exact release, for example v0.32.0-cu129." }}
+{{- else if and (regexMatch "^(latest|nightly|main|master|dev|stable|edge)([-_.]|$)" $v.image.tag) (not (regexMatch "[0-9a-f]{7,}$" $v.image.tag)) }}
+{{- $problems = append $problems (printf "image.tag is %q, which changes under a running deployment; name an exact release, for example v0.32.0-cu129." $v.image.tag) }}
 {{- end }}
 
 {{- if not $v.args }}
@@ -29,6 +29,10 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $problems = append $problems (printf "args has no %s: %s; add it with its value." $flag $use) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- $host := include "qwen.argumentOf" (list $arguments "--host") }}
+{{- if has $host (list "127.0.0.1" "localhost" "::1") }}
+{{- $problems = append $problems (printf "args has --host %s, where only the pod itself reaches the engine; set 0.0.0.0." $host) }}
 {{- end }}
 {{- range $flag, $remedy := dict "--api-key" "put the key into a Secret and name it in auth.existingSecret" "--admin-api-key" "the chart serves no administration routes" "--shutdown-timeout" "set drain.seconds, from which the grace period is derived too" }}
 {{- range $arguments }}
@@ -52,10 +56,16 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $problems = append $problems (printf "engine vllm-cpu uses no GPU but gpu.count is %d; set gpu.count to 0 or choose engine vllm." (int $v.gpu.count)) }}
 {{- end }}
 {{- else }}
-{{- $tensor := include "qwen.argumentOf" (list $arguments $engine.tensorParallelFlag) | default "1" | int }}
-{{- $pipeline := include "qwen.argumentOf" (list $arguments $engine.pipelineParallelFlag) | default "1" | int }}
+{{- $tensor := include "qwen.argumentOfAny" (list $arguments $engine.tensorParallelFlags) | default "1" | int }}
+{{- $pipeline := include "qwen.argumentOfAny" (list $arguments $engine.pipelineParallelFlags) | default "1" | int }}
 {{- if ne (mul $tensor $pipeline) (int64 $v.gpu.count) }}
 {{- $problems = append $problems (printf "args spread the model over %d x %d GPUs (TP x PP) but gpu.count is %d; make them equal." $tensor $pipeline (int $v.gpu.count)) }}
+{{- end }}
+{{- end }}
+
+{{- with $v.resources.limits.memory }}
+{{- if gt (include "qwen.bytes" $v.shmSize | float64) (include "qwen.bytes" . | float64) }}
+{{- $problems = append $problems (printf "shmSize is %s but resources.limits.memory is %v, and /dev/shm counts towards it; raise the limit or lower shmSize." $v.shmSize .) }}
 {{- end }}
 {{- end }}
 
