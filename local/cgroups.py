@@ -14,7 +14,7 @@ REMOVE_LIMIT_S = 10
 def make(name: str) -> None:
     """Create group *name* in every hierarchy, with what a kubelet needs of its parents."""
     _make_writable()
-    for hierarchy in _hierarchies():
+    for hierarchy in hierarchies():
         group = hierarchy / name
         group.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):  # v1 starts a group without processors
@@ -29,7 +29,7 @@ def make(name: str) -> None:
 def remove(name: str) -> None:
     """Remove group *name* and all below it, everywhere; their processes must have ended."""
     deadline = time.monotonic() + REMOVE_LIMIT_S
-    for group in (hierarchy / name for hierarchy in _hierarchies()):
+    for group in (hierarchy / name for hierarchy in hierarchies()):
         while group.exists():
             _remove_tree(group)
             if group.exists():  # the kernel lets go of an ended process a moment later
@@ -50,7 +50,8 @@ def _is_v2() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
 
-def _hierarchies() -> list[Path]:
+def hierarchies() -> list[Path]:
+    """The roots that a cluster has its group under: each controller's (v1), or the only one (v2)."""
     return [ROOT] if _is_v2() else [path for path in ROOT.iterdir() if path.is_dir() and not path.is_symlink()]
 
 

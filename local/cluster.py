@@ -87,7 +87,7 @@ class Cluster:
             raise LocalError(f"cluster {index} does not run: python -m local up --index {index} starts it")
         cluster = cls(index=index)
         cluster._place = place
-        cluster.setup = _read_setup(place.folder, cluster._find)
+        cluster.setup = _read_setup(place, cluster._find)
         return cluster
 
     # Life ------------------------------------------------------------------------------------------------------------
@@ -253,20 +253,22 @@ class Cluster:
         if kept and kept["network"] != found["network"]:
             raise LocalError(f"{place.folder} was kept for {kept['network']}, now there is {found['network']}")
         state.write_text(json.dumps(found))
-        return _read_setup(place.folder, self._find)
+        return _read_setup(place, self._find)
 
     def _start_supervisor(self, place: Place, claimed: socket.socket) -> subprocess.Popen[bytes]:
         (place.folder / "ended").unlink(missing_ok=True)
         shutil.rmtree(place.folder / "containerd-state", ignore_errors=True)  # of processes that are no more
         self.setup.socket.unlink(missing_ok=True)
         key, value = place.marker.split("=", 1)
+        # containerd would tell a systemd that started this process that it is ready, long before the node is.
+        inherited = {name: given for name, given in os.environ.items() if name != "NOTIFY_SOCKET"}
         command = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command += ["--net"] if self._own_network else []
         command += [sys.executable, "-m", "local.supervisor", str(place.folder), self.setup.group]
         with (place.folder / "logs/supervisor.log").open("ab") as log:
             supervisor = subprocess.Popen(
                 command,
-                env={**os.environ, key: value, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**inherited, key: value, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -377,7 +379,7 @@ def take_down(place: Place, *, keep: bool = False) -> None:
         found = json.loads(state.read_text())
         cgroups.remove(found["group"])
         if not found["network"]["host"]:
-            network.remove_bridge()
+            network.remove_bridge(place.bridge)
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {place.folder}/" in line]
     if mounted:
         raise LocalError(f"{place.folder} has mounts below it, so it is not removed: {mounted[0].split()[4]}")
@@ -401,11 +403,11 @@ def check_requirements() -> None:
         raise LocalError(f"a local cluster needs {'; '.join(lacks)}")
 
 
-def _read_setup(folder: Path, find: Callable[[str], Path]) -> Setup:
-    state = json.loads((folder / "state.json").read_text())
+def _read_setup(place: Place, find: Callable[[str], Path]) -> Setup:
+    state = json.loads((place.folder / "state.json").read_text())
     mounts = tuple((Path(source), target) for source, target in state["mounts"])
     net = Network(**state["network"])
-    return Setup(folder, net, state["node"], state["group"], find, mounts, state["engine_image"])
+    return Setup(place.folder, net, state["node"], place.bridge, state["group"], find, mounts, state["engine_image"])
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ class Setup:
     folder: Path
     network: Network
     node: str
+    bridge: str  # of the pods
     group: str
     find: Callable[[str], Path]
     mounts: tuple[tuple[Path, str], ...]  # folders of this machine that every container sees, read-only, and where
@@ -170,8 +171,9 @@ def _bridge(setup: Setup) -> dict[str, object]:
         "ranges": [[{"subnet": setup.network.pods}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ipam}
-    return {"cniVersion": "0.4.0", "name": "local", "plugins": [bridge]}
+    bridge = {"type": "bridge", "bridge": setup.bridge, "ipam": ipam}
+    routing = {"isGateway": True, "ipMasq": True, "hairpinMode": True}
+    return {"cniVersion": "0.4.0", "name": "local", "plugins": [bridge | routing]}
 
 
 def _container(setup: Setup) -> dict[str, object]:

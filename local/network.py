@@ -58,9 +58,9 @@ def join(network: Network, link: str, pid: int) -> None:
         _run(*command)
 
 
-def remove_bridge() -> None:
+def remove_bridge(name: str) -> None:
     """Without a namespace of its own the pods' bridge stays behind; with one there is none here."""
-    subprocess.run(["ip", "link", "delete", "cni0"], capture_output=True, check=False)
+    subprocess.run(["ip", "link", "delete", name, "type", "bridge"], capture_output=True, check=False)
 
 
 def _free_block(index: int) -> ipaddress.IPv4Network:

@@ -35,6 +35,11 @@ class Place:
         return f"qwenkit{self.index}"
 
     @property
+    def bridge(self) -> str:
+        """Name of the bridge that joins the cluster's pods: not ``cni0``, which k3s and others call theirs."""
+        return f"qwenkit{self.index}-pods"
+
+    @property
     def marker(self) -> str:
         """
         Environment entry that every process of this cluster carries, and no other.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from local import processes
+from local import cgroups, processes
 from local.cluster import Cluster
 from local.components import BINARIES
 from local.errors import LocalError
@@ -49,7 +49,7 @@ def traces(place: Place, networks: set[str]) -> list[str]:
 
 
 def control_groups(place: Place) -> list[Path]:
-    return sorted(Path("/sys/fs/cgroup").glob(f"*/qwenkit-{place.index}-*"))
+    return sorted(group for root in cgroups.hierarchies() for group in root.glob(f"qwenkit-{place.index}-*"))
 
 
 def networks_of(place: Place) -> set[str]:
