@@ -14,7 +14,7 @@ from sizing.cost import cost, place_prices
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.errors import BadRequest, DoesNotFit
 from sizing.facts import CpuFacts, Engine, EngineVersion, Facts, Model
-from sizing.host_needs import disk_gib, drain_s, replica_memory_bytes, weight_load_s
+from sizing.host_needs import disk_gib, drain_s, image_pull_s, replica_memory_bytes, weight_load_s
 from sizing.kv_cache import capacity
 from sizing.plan import (
     EngineSettings,
@@ -153,6 +153,7 @@ def plan_local(
             cache_bytes=2 * GIB,
         ),
         serve=Serve(
+            image_pull_s=image_pull_s(engine),
             startup_budget_s=engine.start_s + load_s,
             drain_s=drain_s(estimates.ttft_s.mean, estimates.tpot_s.mean, load.output_tokens),
             weight_load_s=load_s,

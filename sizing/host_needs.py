@@ -45,6 +45,11 @@ def pod(usable_memory_bytes: int, vcpu: int, gpus: int, replicas_per_host: int, 
     )
 
 
+def image_pull_s(engine: Engine) -> int:
+    """Seconds to fetch the engine's image over the slowest line the kit plans for."""
+    return math.ceil(engine.image_gib * GIB / (engine.download_mb_per_s * 1e6))
+
+
 def weight_load_s(engine: Engine, weight_bytes: int) -> int:
     """Seconds to fetch *weight_bytes* over the slowest line the kit plans for."""
     return math.ceil(weight_bytes / (engine.download_mb_per_s * 1e6))

@@ -153,6 +153,7 @@ class Pod(_Part):
 class Serve(_Part):
     """What the chart and the host need to know about start, drain and health."""
 
+    image_pull_s: int
     startup_budget_s: int
     drain_s: int
     weight_load_s: int

@@ -19,7 +19,7 @@ from sizing.cpu import plan_local
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default, yarn_override
 from sizing.errors import BadRequest, DoesNotFit, KitError, UnknownFact, Unsupported
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
-from sizing.host_needs import checkpoint_bytes, drain_s, pod, weight_load_s
+from sizing.host_needs import checkpoint_bytes, drain_s, image_pull_s, pod, weight_load_s
 from sizing.plan import (
     EngineSettings,
     Estimate,
@@ -196,6 +196,7 @@ def _assemble(
             host.usable_memory_bytes, host.vcpu, setup.tp * setup.pp, best.candidate.replicas_per_host, weight_bytes
         ),
         serve=Serve(
+            image_pull_s=image_pull_s(engine),
             startup_budget_s=engine.start_s + load_s,
             drain_s=drain,
             weight_load_s=load_s,

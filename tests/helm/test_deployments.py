@@ -20,6 +20,7 @@ HOME = {"kind": "home", "host": "home-1x-rtx-4090"}
 REQUESTS: dict[str, dict[str, Any]] = {
     "aws-eks": {"model": "qwen3-8b", "load": LOAD, "place": {"kind": "aws-eks"}},
     "aws-ec2": {"model": "qwen3-8b", "load": LOAD, "place": {"kind": "aws-ec2"}},
+    "three-hosts": {"model": "qwen3-8b", "load": LOAD, "place": {"kind": "aws-ec2"}, "limits": {"min_replicas": 3}},
     "home": {"model": "qwen3-8b", "load": LOAD, "place": HOME},
     "home-sglang": {"model": "qwen3-8b", "load": LOAD, "place": HOME, "limits": {"engine": "sglang"}},
     "local": {"model": "qwen3-0.6b", "load": LOAD, "place": {"kind": "local"}, "limits": {"engine": "vllm-cpu"}},
@@ -48,6 +49,9 @@ def test_the_chart_accepts_the_plan_of_a_place(helm: Path, place: str) -> None:
     assert engine["ports"][0]["containerPort"] == planned.engine.port
     assert planned.engine.env.items() <= environment_of(objects).items()
     assert pod_of(objects)["terminationGracePeriodSeconds"] == 10 + planned.serve.drain_s + 15
+    [deployment] = objects["Deployment"]
+    deadline_s = planned.serve.image_pull_s + planned.serve.startup_budget_s + 10 + planned.serve.drain_s + 15
+    assert deployment["spec"]["progressDeadlineSeconds"] == deadline_s
     assert engine["startupProbe"]["failureThreshold"] * 5 >= planned.serve.startup_budget_s
 
 
@@ -57,6 +61,13 @@ def test_pods_on_eks_go_to_the_gpu_pool_and_tolerate_its_taint(helm: Path) -> No
     assert pod["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
     ]
+
+
+def test_each_of_several_k3s_hosts_gets_its_own_replicas_and_no_more() -> None:
+    place = plan("three-hosts", Request.model_validate(REQUESTS["three-hosts"]), load_facts()).placement
+    assert (place.hosts, place.replicas, place.gpus_per_host) == (3, 3, 1)
+    assert values_of("three-hosts")["replicas"] == 1
+    assert values_of("three-hosts")["cache"]["type"] == "pvc"
 
 
 @pytest.mark.parametrize("place", ["home", "aws-ec2"])

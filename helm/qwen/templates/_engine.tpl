@@ -18,6 +18,23 @@
 {{- $value }}
 {{- end }}
 
+{{/* The same for a flag with several names. Argument: list of (arguments, flags). */}}
+{{- define "qwen.argumentOfAny" -}}
+{{- $value := "" }}
+{{- range $flag := index . 1 }}
+{{- $value = include "qwen.argumentOf" (list (index $ 0) $flag) | default $value }}
+{{- end }}
+{{- $value }}
+{{- end }}
+
+{{/* A quantity of Kubernetes as a plain number of bytes. */}}
+{{- define "qwen.bytes" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- $quantity := kindIs "string" . | ternary . (printf "%.0f" (float64 .)) }}
+{{- $number := regexFind "^[0-9.]+" $quantity }}
+{{- mulf ($number | float64) (get $units (trimPrefix $number $quantity) | float64) }}
+{{- end }}
+
 {{/* The port the engine listens on: the arguments are its one source. */}}
 {{- define "qwen.port" -}}
 {{- include "qwen.argumentOf" (list (concat .Values.args .Values.extraArgs) "--port") }}
@@ -38,9 +55,9 @@
 {{- add .Values.drain.preStopSeconds .Values.drain.seconds 15 }}
 {{- end }}
 
-{{/* The old pod leaves, the image is pulled (10 GB at 100 Mbit/s: 800 s), the new pod starts: no progress is seen before. */}}
+{{/* The old pod leaves, the image is pulled, the new pod starts: no progress is seen before. */}}
 {{- define "qwen.progressDeadlineSeconds" -}}
-{{- add (include "qwen.graceSeconds" .) 900 .Values.startup.budgetSeconds }}
+{{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds .Values.startup.budgetSeconds }}
 {{- end }}
 
 {{/* Name of the Secret with the API key. */}}
