@@ -37,7 +37,7 @@ class Placement(_Part):
     replicas: int
     vcpu_per_host: int
     memory_bytes_per_host: int
-    disk_gib: int  # weights, image, caches: what a host needs besides its system
+    disk_gib: int  # of a host, its system included
     quota_code: str | None = None
     power_limit_w_per_gpu: int | None = None
 
