@@ -2,7 +2,8 @@
 Signed APT repositories made on the spot: NVIDIA's two, with stand-in packages of their names, and a slice of Debian's.
 
 ``packages/<name>/`` is the tree of one package; ``@VERSION@`` and ``@UPSTREAM@`` in its files and names become a
-version. Each of NVIDIA's repositories also offers something newer than the kit wants, as the real ones do.
+version. Each of NVIDIA's repositories also offers something newer than the kit wants, as the real ones do, and the
+distribution has a newer driver of the wanted branch, as Ubuntu has.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ TOOLKIT = (
 CONTENT: dict[str, dict[str, tuple[str, ...]]] = {
     "cuda": {"580.159.03-1": DRIVER, "595.71.05-1": DRIVER},
     "libnvidia-container": {"1.19.1-1": TOOLKIT, "1.20.0-1": TOOLKIT},
+    "debian": {"580.200.00-1": DRIVER},
 }
+ORIGIN = {"cuda": "stand-in NVIDIA", "libnvidia-container": "stand-in NVIDIA", "debian": "Debian"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Repositories:
 
 
 def repositories(debian_debs: Path) -> Repositories:
-    """The repositories ``cuda``, ``libnvidia-container`` and ``debian`` (of *debian_debs*), made once."""
-    key = digest(tree_digest(PACKAGES), str(debian_debs), repr(CONTENT))
+    """The repositories ``cuda``, ``libnvidia-container`` and ``debian`` (with *debian_debs*), made once."""
+    key = digest(tree_digest(PACKAGES), str(debian_debs), repr((CONTENT, ORIGIN)))
     folder = kept("repositories", key, lambda scratch: _build(scratch, debian_debs))
     return Repositories(folder, (folder / "fingerprint").read_text())
 
@@ -52,13 +55,12 @@ def _build(folder: Path, debian_debs: Path) -> None:
         (folder / "fingerprint").write_text(fingerprint)
         (folder / "key.asc").write_text(_run(*gpg, "--armor", "--export"))
 
+        shutil.copytree(debian_debs, folder / "debian")
         for name, versions in CONTENT.items():
-            (folder / name).mkdir()
+            (folder / name).mkdir(exist_ok=True)
             for version, packages in versions.items():
                 for package in packages:
                     _pack(PACKAGES / package, version, folder / name)
-        shutil.copytree(debian_debs, folder / "debian")
-        for name in (*CONTENT, "debian"):
             _index(folder / name)
             _run(*gpg, "--clearsign", "--output", str(folder / name / "InRelease"), str(folder / name / "Release"))
         _run("gpgconf", "--homedir", gpg_home, "--kill", "all")
@@ -91,7 +93,7 @@ def _index(repository: Path) -> None:
     sums = [f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}" for name, data in indices.items()]
     for name, data in indices.items():
         (repository / name).write_bytes(data)
-    header = [f"Origin: stand-in {repository.name}", "Date: Tue, 01 Jan 2026 00:00:00 UTC", "SHA256:"]
+    header = [f"Origin: {ORIGIN[repository.name]}", "Date: Tue, 01 Jan 2026 00:00:00 UTC", "SHA256:"]
     (repository / "Release").write_text("\n".join(header + sums) + "\n")
 
 

@@ -31,6 +31,7 @@ def test_the_pinned_branch_is_installed_though_the_repository_has_a_newer_one_an
     assert "Installed: 580.159.03-1" in policy
     assert "Candidate: 580.159.03-1" in policy
     assert "595.71.05-1 500" in policy
+    assert "580.200.00-1 100" in policy  # the distribution's own package of the same branch
     assert "Installed: 1.19.1-1" in policy
     held = driven.machine.run("apt-mark showhold").stdout.split()
     assert {"nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-container-toolkit"} <= set(held)
@@ -51,7 +52,44 @@ def test_every_kernel_in_boot_has_a_module_that_dkms_built(driven: Server) -> No
 def test_the_planned_power_limit_is_set_again_at_every_boot(driven: Server) -> None:
     driven.machine.reboot()
     driven.machine.run("systemctl is-active --quiet qwenkit-gpu-power-limit nvidia-persistenced")
-    assert driven.machine.run("nvidia-smi --query-gpu=power.limit").stdout.strip() == "350.00"
+    assert driven.machine.run("nvidia-smi --query-gpu=power.limit,persistence_mode").stdout.strip() == "350.00, Enabled"
+
+
+def test_a_plan_without_a_power_limit_takes_the_earlier_ones_service_away(driven: Server) -> None:
+    play(driven.inventory, "--tags", "nvidia_driver", variables={"nvidia_driver_power_limit_w": 0}).succeeded()
+    assert driven.machine.run("systemctl is-enabled qwenkit-gpu-power-limit", check=False).returncode
+    assert driven.machine.run("find /etc/systemd -name 'qwenkit-gpu-power-limit*'").stdout == ""
+    assert play(driven.inventory, "--tags", "nvidia_driver").succeeded().changed == 2  # its unit, its start
+    driven.machine.run("systemctl is-enabled qwenkit-gpu-power-limit")
+
+
+def test_a_card_of_another_name_is_refused_though_the_names_are_alike(driven: Server) -> None:
+    alike = {"nvidia_driver_gpu_name": "RTX 4090"}
+    refused = play(driven.inventory, "--check", "--tags", "nvidia_driver", variables=alike)
+    assert refused.returncode == 2
+    assert "the plan is for 1 x RTX 4090 on branch 580; the host says NVIDIA GeForce RTX 4090, 580.159.03" in (
+        refused.message
+    )
+
+
+def test_a_dry_run_while_a_reboot_is_due_says_that_it_would_reboot(driven: Server) -> None:
+    loaded = "/run/standin-nvidia/loaded"
+    driven.machine.run(f"mv {loaded} {loaded}.not")
+    try:
+        dry = play(driven.inventory, "--check", "--tags", "nvidia_driver").succeeded()
+        assert dry.changed == 1
+        assert re.search(r"Reboot into the installed driver\] \*+ changed: \[driven\]", dry.message)
+    finally:
+        driven.machine.run(f"mv {loaded}.not {loaded}")
+
+
+def test_another_pinned_version_moves_the_held_packages_up_and_down(driven: Server) -> None:
+    versions = "dpkg-query --show --showformat '${db:Status-Abbrev}${Version}\n' '*nvidia-container*' | sort --unique"
+    newer = {"container_toolkit_version": "1.20.0-1"}
+    play(driven.inventory, "--tags", "container_toolkit", variables=newer).succeeded()
+    assert driven.machine.run(versions).stdout == "hi 1.20.0-1\n"
+    play(driven.inventory, "--tags", "container_toolkit").succeeded()
+    assert driven.machine.run(versions).stdout == "hi 1.19.1-1\n"
 
 
 def test_nouveau_is_kept_away_in_the_running_system_and_in_every_initramfs(driven: Server) -> None:
@@ -84,3 +122,14 @@ def test_a_repository_with_another_key_is_not_believed(driven: Server) -> None:
     refused = play(driven.inventory, "--tags", "nvidia_driver", variables=wrong)
     assert refused.returncode == 2
     assert f"is not the one key with fingerprint {'0' * 40}" in refused.message
+
+
+def test_a_file_that_is_not_the_key_replaces_no_trusted_one(driven: Server) -> None:
+    trusted = "sha256sum /etc/apt/keyrings/nvidia-cuda.asc"
+    before = driven.machine.run(trusted).stdout
+    no_key = {"nvidia_driver_key_url": f"{driven.machine.mirror_url}/cuda/Packages"}
+    refused = play(driven.inventory, "--tags", "nvidia_driver", variables=no_key)
+    assert refused.returncode == 2
+    assert "is not the one key with fingerprint" in refused.message
+    assert driven.machine.run(trusted).stdout == before
+    assert play(driven.inventory, "--tags", "nvidia_driver").succeeded().changed == 1  # the candidate, fetched again

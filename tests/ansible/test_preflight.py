@@ -32,6 +32,7 @@ def test_a_host_with_too_little_is_refused_with_every_problem_at_once_and_unchan
     before = set(_files(virgin.machine.root))
     short = {
         "preflight_ram_min_gib": 4096,
+        "preflight_cpu_min": 4096,
         "preflight_disk_free_min_gib": 100000,
         "preflight_gpu_count": 2,
         "nvidia_driver_branch_min": 595,
@@ -42,6 +43,7 @@ def test_a_host_with_too_little_is_refused_with_every_problem_at_once_and_unchan
     assert (refused.returncode, refused.changed, refused.failed) == (2, 0, 1)
     for problem in (
         "preflight_ram_min_gib: the plan needs 4096 GiB of memory, the host has ",
+        "preflight_cpu_min: the plan needs 4096 CPU threads, the host has ",
         "preflight_disk_free_min_gib: the plan needs 100000 GiB free in /var/lib, ",
         "preflight_gpu_count: the plan uses 2 NVIDIA GPU(s), 1 are on the PCI bus",
         "nvidia_driver_branch: branch 580 is asked for, the planned image or GPU needs 595 or newer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_after_a_reboot_the_play_changes_nothing_and_the_model_answers_again(ser
     again = play(server.inventory, "--tags", "k3s,serve").succeeded()
     assert again.changed == 0
     assert "qwen3-0.6b answers at " in again.message
+
+
+def test_a_release_whose_upgrade_was_cut_off_is_brought_back(server: Server) -> None:
+    chart = "/var/lib/qwenkit/qwen/chart-*"
+    status = "KUBECONFIG=/etc/rancher/k3s/k3s.yaml helm -n qwen status qwen --output json"
+    upgrade = f"helm -n qwen upgrade qwen {chart} --reuse-values --set drain.seconds=45 --wait --timeout 300s"
+    server.machine.run(
+        f"systemd-run --unit cut-off --setenv HOME=/root --setenv KUBECONFIG=/etc/rancher/k3s/k3s.yaml sh -c '{upgrade}'"
+    )
+    deadline = time.monotonic() + 60
+    while '"pending-upgrade"' not in server.machine.run(status).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    server.machine.run("systemctl kill --signal KILL cut-off")
+    assert '"pending-upgrade"' in server.machine.run(status).stdout
+    mended = play(server.inventory, "--tags", "serve").succeeded()
+    assert mended.changed == 2  # undone, installed again
+    assert '"deployed"' in server.machine.run(status).stdout
 
 
 def test_changed_values_are_one_upgrade_and_the_same_values_again_are_none(server: Server) -> None:
