@@ -72,11 +72,10 @@ def test_after_a_reboot_the_play_changes_nothing_and_the_model_answers_again(ser
 
 def test_a_release_whose_upgrade_was_cut_off_is_brought_back(server: Server) -> None:
     chart = "/var/lib/qwenkit/qwen/chart-*"
-    status = "KUBECONFIG=/etc/rancher/k3s/k3s.yaml helm -n qwen status qwen --output json"
+    kubeconfig = "KUBECONFIG=/etc/rancher/k3s/k3s.yaml"
+    status = f"{kubeconfig} helm -n qwen status qwen --output json"
     upgrade = f"helm -n qwen upgrade qwen {chart} --reuse-values --set drain.seconds=45 --wait --timeout 300s"
-    server.machine.run(
-        f"systemd-run --unit cut-off --setenv HOME=/root --setenv KUBECONFIG=/etc/rancher/k3s/k3s.yaml sh -c '{upgrade}'"
-    )
+    server.machine.run(f"systemd-run --unit cut-off --setenv HOME=/root --setenv {kubeconfig} sh -c '{upgrade}'")
     deadline = time.monotonic() + 60
     while '"pending-upgrade"' not in server.machine.run(status).stdout:
         assert time.monotonic() < deadline
