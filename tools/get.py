@@ -148,8 +148,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lane", action="append", default=[], help="install the Debian packages of this lane (root)")
     parser.add_argument("--list", action="store_true", help="what there is, and what is here")
     asked = parser.parse_args(arguments)
-    # So that an end from outside cleans up like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So that an end from outside cleans up like Ctrl-C, and Ctrl-C also where a shell had it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # The compiler is no end in itself: it is made when something has to be compiled.
     names = asked.tools + ([name for name in _table().tools if name != "go"] if asked.all else [])
     if not (names or asked.lane or asked.list):

@@ -19,8 +19,11 @@ CLEANING_LIMIT_S = 120
 pytestmark = [pytest.mark.cluster, pytest.mark.pulumi]
 
 
+MARKS = ("qwenkit-demo-", "qwenkit-cluster-", "-m demo", "standins.aws")
+
+
 def traces() -> dict[str, set[str]]:
-    """What a demo could leave: interfaces, mounts, scratch folders, and processes that carry its marks."""
+    """What a demo could leave: interfaces, mounts, folders, and processes that carry its marks."""
     processes = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -28,14 +31,14 @@ def traces() -> dict[str, set[str]]:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if any(
-                mark in command for mark in ("-m demo", "standins.aws", "kube-apiserver", "kubelet", "etcd", "vllm")
-            ):
+            if any(mark in command for mark in MARKS):
                 processes.add(f"{entry.name} {command[:120]}")
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
     return {
-        "interfaces": {entry.name for entry in Path("/sys/class/net").iterdir()},
-        "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
-        "scratch": {str(path) for path in Path(tempfile.gettempdir()).glob("qwenkit-demo-*")},
+        "interfaces": {entry.name for entry in Path("/sys/class/net").iterdir() if entry.name.startswith("qwenkit")},
+        "mounts": {mount for mount in mounts if any(mark in mount for mark in MARKS)},
+        "folders": {str(path) for path in Path(tempfile.gettempdir()).glob("qwenkit-demo-*")}
+        | {str(path) for path in Path("/var/tmp").glob("qwenkit-cluster-*")},
         "processes": processes,
     }
 

@@ -95,8 +95,8 @@ def test_an_interrupt_while_starting_leaves_nothing(
 ) -> None:
     assert starting.stdout is not None
     next(line for line in starting.stdout if step in line)
-    delay_s = random.uniform(0, 1.5)
-    time.sleep(delay_s)  # somewhere within the next step
+    delay_s = random.uniform(0, 0.5)
+    time.sleep(delay_s)  # somewhere within the next step, none of which is shorter
     starting.send_signal(number)
     output, complaint = starting.communicate(timeout=END_LIMIT_S)
     assert starting.returncode == 130, f"{delay_s:.2f} s after {step!r}: {output}{complaint}"
