@@ -20,8 +20,7 @@ from local.components import PAUSE_IMAGE
 from local.errors import LocalError
 from local.image import Image, image, layer
 
-SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
+SUITE = "bookworm"  # from mmdebstrap's own mirror for it
 # Python of the environment's version with its library, and what vLLM's and PyTorch's libraries link to; usr-is-merged
 # stands for usrmerge, which would bring 60 MB of Perl.
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libnuma1", "libgomp1", "libstdc++6", "usr-is-merged")
@@ -76,7 +75,7 @@ def base_layer() -> Path:
         print("making the engine's base image with mmdebstrap (half a minute, once) ...", file=sys.stderr)
         # Interrupted at any point, mmdebstrap's mounts and processes go with its namespaces.
         alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        command = [*alone, *recipe, f"{folder}/base.tar", MIRROR]
+        command = [*alone, *recipe, f"{folder}/base.tar"]
         scratch = {**os.environ, "TMPDIR": str(folder.parent)}  # goes with the half-made layer
         done = subprocess.run(command, env=scratch, capture_output=True, text=True, check=False)
         if done.returncode:

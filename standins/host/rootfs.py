@@ -14,8 +14,7 @@ from pathlib import Path
 
 from standins.host.cache import cache_dir, digest, kept
 
-SUITE = "bookworm"
-DEBIAN_URL = "http://deb.debian.org/debian"
+SUITE = "bookworm"  # from mmdebstrap's own mirror for it
 FREE_GIB_NEEDED = 4
 
 # What Debian's installer and its ssh-server task leave, as far as a playbook can tell.
@@ -61,5 +60,5 @@ def _command(folder: Path) -> list[str]:
         # Its own keys and id come with each boot; containerd belongs to the stand-in k3s, not to the host.
         '--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id "$1"/etc/apt/sources.list',
         '--customize-hook=chroot "$1" systemctl disable containerd.service',
-        SUITE, f"{folder}/root", DEBIAN_URL,
+        SUITE, f"{folder}/root",
     ]  # fmt: skip
