@@ -38,7 +38,7 @@ def _served_name(values: Path) -> str:
     return str(arguments[arguments.index("--served-model-name") + 1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host as installed; no test may change it."""
     with booted("virgin", mirror_files={"k3s": Path(__file__)}) as machine:
@@ -51,7 +51,7 @@ def virgin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield Host(machine, write_inventory(machine, tmp_path_factory.mktemp("virgin"), variables))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A host with driver and container toolkit, by the playbook's own tags."""
     with booted("driven") as machine:
@@ -61,7 +61,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(machine, inventory, first)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A host after the whole playbook: the chart serves a tiny model on the CPU, with the values of `laptop`."""
     needed = parts(lambda name: Path(get.tool(name)), namespace="qwen")
