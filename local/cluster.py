@@ -372,6 +372,7 @@ class Cluster:
 def take_down(place: Place, *, keep: bool = False) -> None:
     """End cluster *place* wherever it stands, also what a crash left of it; *keep* leaves its folder."""
     processes.end(place.marker)
+    network.remove_link(place.link)
     if not place.has_folder():
         return
     state = place.folder / "state.json"

@@ -63,6 +63,11 @@ def remove_bridge(name: str) -> None:
     subprocess.run(["ip", "link", "delete", name, "type", "bridge"], capture_output=True, check=False)
 
 
+def remove_link(link: str) -> None:
+    """The host's end of the veth pair at once: the kernel removes it only some time after the last process."""
+    subprocess.run(["ip", "link", "delete", link, "type", "veth"], capture_output=True, check=False)
+
+
 def _free_block(index: int) -> ipaddress.IPv4Network:
     routed = _routed()
     collisions = []
