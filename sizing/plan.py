@@ -28,7 +28,7 @@ class Placement(_Part):
     kind: PlaceKind
     region: str | None  # AWS only
     zone_ids: tuple[str, ...]  # AWS availability-zone ids that offer the host type
-    host_type: str  # EC2 instance type, home host id, or "this-machine"
+    host_type: str  # EC2 instance type, home host id, or "this machine"
     hosts: int
     gpu: str | None  # None: CPU only
     gpu_smi_name: str | None = None  # what nvidia-smi calls it, where known

@@ -19,6 +19,8 @@ CLEANING_LIMIT_S = 120
 pytestmark = [pytest.mark.cluster, pytest.mark.pulumi]
 
 
+DEMO = [sys.executable, "-m", "demo"]
+EMBEDDED = {key: value for key, value in os.environ.items() if key != "MODEL"}  # the demo's own model
 MARKS = ("qwenkit-demo-", "qwenkit-cluster-", "-m demo", "standins.aws")
 
 
@@ -50,9 +52,9 @@ def new(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, se
 def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
     before = traces()
     done = subprocess.run(
-        [sys.executable, "-m", "demo"],
+        DEMO,
         cwd=ROOT,
-        env={key: value for key, value in os.environ.items() if key != "MODEL"},
+        env=EMBEDDED,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,9 +79,9 @@ def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
 def test_the_demo_stopped_anywhere_in_a_step_leaves_nothing(step: str) -> None:
     before = traces()
     with subprocess.Popen(
-        [sys.executable, "-m", "demo"],
+        DEMO,
         cwd=ROOT,
-        env={key: value for key, value in os.environ.items() if key != "MODEL"},
+        env=EMBEDDED,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
