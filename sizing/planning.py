@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sizing import __version__
 from sizing.cpu import plan_local
@@ -45,8 +45,22 @@ ROOM = 2  # max_model_len over the mean request, where the request does not limi
 SHORTEST_MAX_MODEL_LEN = 8192
 
 
-def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
-    """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
+class Inquiry(NamedTuple):
+    """A request with every name in it looked up: what the search, and whoever compares, starts from."""
+
+    request: Request
+    model: Model
+    engine: Engine
+    release: EngineVersion
+    max_model_len: int
+
+    def search(self, facts: Facts) -> Found:
+        """Every option that meets it, cheapest first, and what was rejected."""
+        return search(self.request, facts, self.model, self.engine, self.release, self.max_model_len)
+
+
+def inquire(request: Request, facts: Facts, model: Model | None = None) -> Inquiry:
+    """*request* looked up in *facts*; *model* replaces the catalogue's. Raises as ``plan`` does, save ``DoesNotFit``."""
     model, request = _known(request, facts, model)
     engine = facts.engines[request.limits.engine or "vllm"]
     release = engine.version(request.limits.engine_version)
@@ -59,9 +73,16 @@ def plan(name: str, request: Request, facts: Facts, model: Model | None = None) 
         )
     length = context_length(request, model)
     yarn_override(model, length)
+    return Inquiry(request, model, engine, release, length)
+
+
+def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
+    """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
+    asked = inquire(request, facts, model)
+    request, model, engine, release, length = asked
     if request.place.kind == "local":
         return plan_local(name, request, facts, model, engine, release, length)
-    found = search(request, facts, model, engine, release, length)
+    found = asked.search(facts)
     if not found.options:
         raise DoesNotFit(_what_would_work(request, facts, model, engine, release, length, found))
     return _assemble(name, request, facts, model, engine, release, found)
