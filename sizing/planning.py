@@ -60,7 +60,7 @@ class Inquiry(NamedTuple):
 
 
 def inquire(request: Request, facts: Facts, model: Model | None = None) -> Inquiry:
-    """*request* looked up in *facts*; *model* replaces the catalogue's. Raises as ``plan`` does, save ``DoesNotFit``."""
+    """*request* looked up in *facts*; *model* replaces the catalogue's. Raises as ``plan``, save ``DoesNotFit``."""
     model, request = _known(request, facts, model)
     engine = facts.engines[request.limits.engine or "vllm"]
     release = engine.version(request.limits.engine_version)
