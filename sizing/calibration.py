@@ -3,7 +3,7 @@ What fits to measurements taught about engines, GPUs and kernels: the constants 
 
 Three files under ``data/speed``: ``engines.toml`` (what a step of an engine costs besides the GPU's work, by release
 era), ``gpus.toml`` (which share of its datasheet a class of GPU reaches) and ``bands.toml`` (how far held-out
-measurements lay from the model). ``python -m sizing.fit`` writes ``value``, ``error`` and ``rows``; ``guess`` is what a
+measurements lay from the model). ``python -m sizing fit`` writes ``value``, ``error`` and ``rows``; ``guess`` is what a
 constant is pulled to where few measurements speak. Names carry the unit; a name without one is a ratio.
 """
 

@@ -172,6 +172,17 @@ def estimate(
         print(line)
 
 
+@app.command()
+def fit(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the errors, write nothing.")] = False,
+    rounds: Annotated[int, typer.Option(help="At most so many rounds.", min=1)] = 25,
+) -> None:
+    """Fit the speed constants to the measurement files and show the errors, cross-validated."""
+    from sizing.accuracy import refit
+
+    refit(rounds, not dry_run, say=lambda line: print(line, file=sys.stderr, flush=True), show=print)
+
+
 def main() -> None:
     """Entry point: expected refusals become sentences on stderr and exit code 2."""
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

@@ -19,11 +19,12 @@ from sizing.candidates import runs_on
 from sizing.errors import BadRequest, KitError, UnknownFact
 from sizing.facts import Facts, Gpu, Precision
 from sizing.memory import MemoryAnswer, memory
+from sizing.performance import performance
 from sizing.plan import Estimate
 from sizing.request import sentences
 from sizing.search import running_requests
 from sizing.setup import Asked, Setup, resolve
-from sizing.traffic import Traffic, performance
+from sizing.traffic import Traffic
 from sizing.units import GIB
 
 DEFAULT_PRECISION: Precision = "bf16"

@@ -19,10 +19,11 @@ from sizing.errors import KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model
 from sizing.host_needs import checkpoint_bytes, disk_gib, pod, replica_memory_bytes
 from sizing.memory import MemoryAnswer, memory
+from sizing.performance import Performance, performance
 from sizing.plan import Cost, Rejected
 from sizing.request import Request
 from sizing.setup import Asked, Setup, resolve
-from sizing.traffic import Performance, Traffic, performance
+from sizing.traffic import Traffic
 from sizing.units import GIB
 
 BATCHED_TOKENS = (2048, 8192)  # the two server defaults of vLLM; larger shortens TTFT, smaller shortens ITL

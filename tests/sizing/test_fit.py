@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from sizing.calibration import SPEED, Calibration, read
+from sizing.constants import Constants, depends, write_constants
+from sizing.crossvalidation import held_out
 from sizing.facts import load_facts
-from sizing.fit import Constants, Fit, depends, fit, held_out, log_errors, write_constants
+from sizing.fit import Fit, fit, log_errors
 from sizing.measurements import Case, h200, silicon
 
 
@@ -70,7 +72,7 @@ def test_written_constants_are_read_back(fitted: tuple[Constants, Calibration, F
     constants, base, found = fitted
     folder = tmp_path / "speed"
     shutil.copytree(SPEED, folder)
-    write_constants(constants, found, folder)
+    write_constants(constants, found.logs, found.errors, found.rows, folder)
     wanted = constants.calibration(found.logs, base)
     for engine, speed in read(folder).engines.engines.items():
         for name, constant in speed.constants.items():

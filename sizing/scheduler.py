@@ -1,0 +1,208 @@
+"""
+The engine's scheduler played out over the step model, first come first served.
+
+A step computes one token for every running sequence and, within the token budget, chunks of waiting prompts; vLLM puts
+both into one step, SGLang runs prompts first and alone. A prompt is admitted while a place (``max_num_seqs``) and the
+KV cache for it are free; when the cache runs full the youngest sequence is preempted and computed again. Between two
+events nothing changes but the context, in which a step is affine: whole runs of decode steps are one multiplication.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sizing.setup import Setup
+from sizing.speed import StepModel
+from sizing.traffic import Traffic
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class _Request:
+    __slots__ = ("admitted", "arrived", "context", "finish", "first", "left", "resumed", "todo")
+
+    def __init__(self, arrived: float, context: int, todo: int, left: int) -> None:
+        self.arrived = arrived
+        self.context = context  # tokens in the KV cache
+        self.todo = todo  # tokens to compute before the next token comes out
+        self.left = left  # tokens still to be generated
+        self.first = -1.0  # when the first token came out
+        self.finish = 0  # decode step at whose end it is answered
+        self.admitted = False
+        self.resumed = False
+
+
+@dataclass(slots=True)
+class Run:
+    """What a simulation saw. ``ttft_s`` and ``tpot_s`` in order of completion of first token and answer."""
+
+    ttft_s: list[float]
+    tpot_s: list[float]
+    finished: int
+    wall_s: float
+    queue_at_last_arrival: int
+    decode_step_s: float  # time per token, averaged over all decoded tokens
+
+
+class Replica:
+    """One engine with its queue. ``play`` advances it until *wanted* requests are answered."""
+
+    def __init__(self, setup: Setup, step: StepModel, traffic: Traffic, kv_cache_tokens: int, max_running: int) -> None:
+        self.step = step
+        self.mixed = step.constants.mixed
+        self.budget = max(setup.max_num_batched_tokens, 1)
+        self.places = max(1, min(setup.max_num_seqs, max_running))
+        self.kv = kv_cache_tokens
+        hit_rate = traffic.prefix_hit_rate if setup.prefix_caching else 0.0
+        self.hit = min(int(traffic.input_tokens * hit_rate), traffic.input_tokens - 1)
+        self.input = traffic.input_tokens
+        self.output = max(1, round(traffic.output_tokens / step.tokens_per_step))  # steps, not tokens
+        self.gap_s = step.constants["request_s"]
+        self.poll = step.constants["poll_steps"]
+
+    def request(self, arrived: float) -> _Request:
+        return _Request(arrived, self.hit, self.input - self.hit, self.output)
+
+    def capacity(self) -> int:
+        """Sequences that run together for long: each holds its prompt and, on average, half its answer."""
+        return max(1, min(self.places, int(self.kv / (self.input + self.output / 2))))
+
+    def spread(self, count: int) -> deque[_Request]:
+        """*count* running sequences at evenly spread, slightly shaken points of their life, next to finish first."""
+        running: deque[_Request] = deque()
+        for index in range(count):
+            shaken = (index + (index * _GOLDEN) % 1) / count
+            left = 1 + int(shaken * (self.output - 1))
+            request = _Request(0.0, self.input + self.output - left, 0, left)
+            request.admitted = request.resumed = True
+            request.finish = left
+            running.append(request)
+        return running
+
+    def play(
+        self,
+        arrivals: Sequence[float],
+        wanted: int,
+        *,
+        closed: int = 0,
+        running: deque[_Request] | None = None,
+        until_first: bool = False,
+    ) -> Run:
+        """
+        Simulate until *wanted* requests that were sent here are answered (or have a first token).
+
+        Args:
+            arrivals: times at which requests are sent, ascending; the engine sees them ``request_s`` later.
+            closed: how many more requests follow, each sent when another is answered.
+            running: sequences already decoding at time 0.
+        """
+        step_s, budget, places, kv, mixed = self.step.step_s, self.budget, self.places, self.kv, self.mixed
+        running = running or deque()
+        waiting: deque[_Request] = deque()
+        ttft: list[float] = []
+        tpot: list[float] = []
+        coming = deque(arrivals)
+        now, decoded, finished, partial, held = 0.0, 0, 0, 0, sum(request.context for request in running)
+        token_time = tokens = 0.0
+        queue_at_last, due, look = 0, False, 0
+        gap, poll_every = self.gap_s, self.poll
+
+        def answer(at: float) -> None:
+            """Take what has its last token out of the running sequences."""
+            nonlocal finished, held, closed
+            while running and running[0].finish <= decoded:
+                request = running.popleft()
+                held -= request.context + request.left
+                if request.first >= 0:
+                    finished += 1
+                    if self.output > 1:
+                        tpot.append((at - request.first) / (self.output - 1))
+                if closed > 0:
+                    closed -= 1
+                    coming.append(at)
+
+        while (len(ttft) if until_first else finished) < wanted:
+            if coming and coming[0] + gap <= now:
+                if not due:
+                    due, look = True, math.ceil(math.ceil(decoded / poll_every) * poll_every)
+                if decoded >= look or not running:
+                    due = False
+                    while coming and coming[0] + gap <= now:
+                        waiting.append(self.request(coming.popleft()))
+                    queue_at_last = len(waiting)
+            chunk = pairs = 0
+            ready: list[_Request] = []
+            if waiting:
+                room = budget - len(running) if mixed else budget
+                while waiting and chunk < room:
+                    request = waiting[0]
+                    if not request.admitted:
+                        crowded = len(running) + len(ready) + partial >= places
+                        full = held + request.context + request.todo + len(running) >= kv
+                        if (crowded or full) and (running or ready or partial):
+                            break
+                        request.admitted = True
+                        held += request.context + request.todo
+                        partial += 1
+                    tokens_now = min(request.todo, room - chunk)
+                    pairs += tokens_now * (request.context + tokens_now // 2)
+                    request.context += tokens_now
+                    request.todo -= tokens_now
+                    chunk += tokens_now
+                    if request.todo:
+                        break
+                    waiting.popleft()
+                    partial -= 1
+                    ready.append(request)
+            if chunk:
+                decoding = len(running) if mixed else 0
+                took = step_s(decoding, held if decoding else 0, chunk, pairs / chunk)
+                now += took
+                token_time += took * len(running)
+                if decoding:
+                    decoded += 1
+                    held += decoding
+                    tokens += decoding
+                for request in ready:
+                    if not request.resumed:
+                        request.first = now
+                        ttft.append(now - request.arrived)
+                        request.left -= 1
+                    request.resumed = True
+                    request.finish = decoded + request.left
+                    running.append(request)
+                answer(now)
+                continue
+            if not running:
+                if not coming:
+                    break
+                now = max(now, coming[0] + gap)
+                continue
+            count = len(running)
+            steps = running[0].finish - decoded
+            if due:
+                steps = max(1, min(steps, look - decoded))
+            if held + count > kv and count > 1:
+                victim = running.pop()  # youngest first; what it had is computed again
+                left = victim.finish - decoded
+                done = victim.context + victim.left - left
+                held -= done
+                victim.todo, victim.context, victim.left, victim.admitted = done, 0, left, False
+                waiting.appendleft(victim)
+                continue
+            if count > 1:
+                steps = max(1, min(steps, (kv - held) // count))
+            took = step_s(count, held + count * (steps - 1) / 2, 0, 0)
+            if coming and not due and now + took * steps > coming[0] + gap:
+                steps = max(1, min(steps, math.ceil((coming[0] + gap - now) / took)))
+                took = step_s(count, held + count * (steps - 1) / 2, 0, 0)
+            now += took * steps
+            token_time += took * steps * count
+            tokens += steps * count
+            decoded += steps
+            held += steps * count
+            answer(now)
+        return Run(ttft, tpot, finished, now, queue_at_last, token_time / tokens if tokens else 0.0)
