@@ -1,4 +1,8 @@
-"""The command line: the only place that prints, reads files named by a person, and writes."""
+"""
+The command line: the only place that prints, reads files named by a person, and writes.
+
+A command imports what it calls: `--help` stays instant (docs/performance.md).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sizing.errors import BadRequest, KitError
-from sizing.facts import load_facts
-from sizing.plan import Plan
+
+if TYPE_CHECKING:
+    from sizing.plan import Plan
 
 DEPLOYMENTS = Path("deployments")
 NAME = r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?"  # what a Pulumi stack, a Helm release and a host may all be called
@@ -46,6 +51,7 @@ def _deployments() -> list[str]:
 
 
 def _planned(name: str, model: Path | None) -> tuple[Path, Plan]:
+    from sizing.facts import load_facts
     from sizing.folder_model import folder_model
     from sizing.planning import plan
     from sizing.request import read_request
@@ -133,6 +139,7 @@ def _rows(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
 @app.command()
 def models(match: Match = "", as_json: AsJson = False) -> None:
     """The model catalogue."""
+    from sizing.facts import load_facts
     from sizing.show import model_rows
 
     _rows(model_rows(load_facts()), match, as_json)
@@ -141,6 +148,7 @@ def models(match: Match = "", as_json: AsJson = False) -> None:
 @app.command()
 def gpus(match: Match = "", as_json: AsJson = False) -> None:
     """The GPUs the kit knows, and the AWS instance types that carry them."""
+    from sizing.facts import load_facts
     from sizing.show import gpu_rows
 
     _rows(gpu_rows(load_facts()), match, as_json)
@@ -149,6 +157,7 @@ def gpus(match: Match = "", as_json: AsJson = False) -> None:
 @app.command()
 def hosts(match: Match = "", as_json: AsJson = False) -> None:
     """AWS instance types and home hosts, with prices."""
+    from sizing.facts import load_facts
     from sizing.show import host_rows
 
     _rows(host_rows(load_facts()), match, as_json)
@@ -160,6 +169,7 @@ def estimate(
 ) -> None:
     """Answer what-if questions, one JSON object a line (docs/estimate.md)."""
     from sizing.estimate import answers, read_questions
+    from sizing.facts import load_facts
 
     try:
         text = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()

@@ -444,6 +444,10 @@ class Facts(Fact):
     def _gpu_names(self) -> dict[str, str]:
         return {_spelling(name): gpu.id for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)}
 
+    @cached_property
+    def _newest_prices(self) -> dict[tuple[str, str], Price]:
+        return {(price.item, price.region): price for price in sorted(self.prices, key=lambda price: price.dated)}
+
     def model(self, name: str) -> tuple[Model, Repository | None]:
         """The model called *name* (catalogue key or hub id, any case) and the precision its repository implies."""
         found = self._model_names.get(name.strip().lower())
@@ -477,8 +481,7 @@ class Facts(Fact):
 
     def price(self, item: str, region: str) -> Price | None:
         """The newest price of *item* in *region*; None when the tables have none."""
-        dated = [price for price in self.prices if price.item == item and price.region == region]
-        return max(dated, key=lambda price: price.dated, default=None)
+        return self._newest_prices.get((item, region))
 
 
 def _table(path: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from sizing.errors import BadRequest
 
@@ -10,6 +11,7 @@ NUMBER = r"(\d{1,6})(?!\d)"
 PATTERN = rf"v?{NUMBER}\.{NUMBER}(?:\.{NUMBER})?(?:\.?post{NUMBER})?"  # what follows it (-cu129, rc1) does not order
 
 
+@lru_cache(maxsize=1024)  # a search compares the same few versions thousands of times
 def release_of(version: str) -> tuple[int, ...]:
     """
     The release as (major, minor, patch, post); a CUDA suffix such as ``-cu129`` and a leading ``v`` do not count.
