@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from sizing import __version__
+from sizing.candidates import Host
 from sizing.cpu import plan_local
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default, yarn_override
 from sizing.errors import BadRequest, DoesNotFit, KitError, UnknownFact, Unsupported
@@ -54,9 +55,9 @@ class Inquiry(NamedTuple):
     release: EngineVersion
     max_model_len: int
 
-    def search(self, facts: Facts) -> Found:
-        """Every option that meets it, cheapest first, and what was rejected."""
-        return search(self.request, facts, self.model, self.engine, self.release, self.max_model_len)
+    def search(self, facts: Facts, usable: list[Host] | None = None) -> Found:
+        """Every option that meets it (on the *usable* hosts, where given), cheapest first, and what was rejected."""
+        return search(self.request, facts, self.model, self.engine, self.release, self.max_model_len, usable)
 
 
 def inquire(request: Request, facts: Facts, model: Model | None = None) -> Inquiry:
@@ -225,7 +226,7 @@ def _assemble(
             tool_parser=support.tool_parser if request.serving.tools else "",
             reasoning_parser=support.reasoning_parser,
         ),
-        estimates=_estimates(best),
+        estimates=deployment_estimates(best),
         cost=best.cost,
         runners_up=tuple(_lost(option, best) for option in found.options[1 : 1 + RUNNERS_UP]),
         rejected=(*(_lost(option, best) for option in found.options[1 + RUNNERS_UP :]), *found.rejected),
@@ -233,7 +234,9 @@ def _assemble(
     )
 
 
-def _estimates(option: Option) -> Estimates:
+def deployment_estimates(option: Option) -> Estimates:
+    """What all replicas of *option* do together."""
+
     def of_all_replicas(one: Estimate) -> Estimate:
         return one.model_copy(
             update={part: round(getattr(one, part) * option.replicas, 3) for part in ("mean", "low", "high")}

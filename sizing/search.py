@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from sizing.candidates import Candidate, candidates, hosts, tiers
+from sizing.candidates import Candidate, Host, candidates, hosts, tiers
 from sizing.cost import cost, place_prices
 from sizing.errors import KitError
 from sizing.facts import Engine, EngineVersion, Facts, Model
@@ -242,15 +242,24 @@ class Found:
 
 
 def search(
-    request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, max_model_len: int
+    request: Request,
+    facts: Facts,
+    model: Model,
+    engine: Engine,
+    release: EngineVersion,
+    max_model_len: int,
+    usable: list[Host] | None = None,
 ) -> Found:
     """
     Every option of the first tier that has any, cheapest first, and everything that was rejected on the way.
 
+    Args:
+        usable: search only these hosts; None = all that the request may use.
+
     Raises: ``UnknownFact`` where the request names a GPU, host or price that no fact describes.
     """
     searching = _Search(request, facts, model, engine, release, max_model_len)
-    usable, rejected = hosts(facts, request)
+    usable, rejected = hosts(facts, request) if usable is None else (usable, [])
     options: list[Option] = []
     nearest: tuple[float, Rejected] | None = None
     for choices in tiers(facts, request, model):
