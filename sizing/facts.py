@@ -197,7 +197,8 @@ class Model(Fact):
     hub_ids: tuple[str, ...]
     model_type: str
     architecture: str
-    licence: str
+    licence: str  # id of a file of licences/, for the first hub id
+    licence_stated: str = ""  # where it was seen, if not as the tag of the hub's own page
     thinking: Literal["hybrid", "always", "never"]
     thinking_stated: str
     source: str
@@ -234,6 +235,38 @@ class Model(Fact):
         return min(published, key=lambda hub_id: (not hub_id.startswith(base), hub_id), default=None)
 
 
+class Licence(Fact):
+    """What a model's licence says about selling with it, and why."""
+
+    id: str
+    name: str
+    commercial: Literal["yes", "conditions", "no", "unknown"]
+    why: str
+    source: str
+    dated: date
+
+
+Segment = Literal["consumer", "workstation", "datacentre"]
+
+
+class SegmentFacts(Fact):
+    """What a kind of card brings besides memory and speed."""
+
+    name: str
+    driver_licence: str
+    continuous_use: str
+    warranty: str
+    source: str
+    dated: date
+
+
+class Ecc(Fact):
+    """Error correction of a card's memory as it is shipped: on, off (it can be switched on), or none."""
+
+    state: Literal["on", "off", "none"]
+    source: str
+
+
 class Gpu(Fact):
     """
     One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9).
@@ -258,6 +291,8 @@ class Gpu(Fact):
     fp8_hardware: bool
     bf16_hardware: bool
     tdp_w: int
+    segment: Segment
+    ecc: Ecc
     interconnect: str
     pcie_gb_s_one_direction: float
     nvlink_gb_s_total: float
@@ -427,6 +462,8 @@ class Facts(Fact):
     hosts: dict[str, HomeHost]
     places: dict[str, PlaceFacts]
     cpu: CpuFacts
+    licences: dict[str, Licence]
+    segments: dict[Segment, SegmentFacts]
     precisions: dict[Precision, PrecisionRule]
     prices: tuple[Price, ...]
     digest: str
@@ -458,6 +495,16 @@ class Facts(Fact):
                 kind="unknown-model",
             )
         return self.models[found[0]], found[1]
+
+    def licence(self, model: Model) -> Licence:
+        """The licence of *model*'s first repository."""
+        if model.licence not in self.licences:
+            near = _nearest(model.licence, list(self.licences))
+            raise UnknownFact(
+                f"the licence {model.licence!r} of {model.key} is not described{near}. "
+                f"To add it, write sizing/data/licences/<id>.toml."
+            )
+        return self.licences[model.licence]
 
     def gpu(self, name: str) -> Gpu:
         """The GPU called *name*: its id or a usual spelling, any case."""
@@ -571,6 +618,8 @@ def load_facts() -> Facts:
             path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
         },
         cpu=CpuFacts.model_validate(_table(DATA / "cpu.toml")),
+        licences=_by_name(_read(Licence, "licences"), "id", "licences"),
+        segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(_table(DATA / "gpu-segments.toml")),
         precisions=precisions,
         prices=prices,
         digest="sha256:" + digest.hexdigest(),

@@ -86,7 +86,7 @@ def folder_model(folder: Path, facts: Facts) -> Model:
         hub_ids=(folder.resolve().name,),
         model_type=kind,
         architecture=like.architecture,
-        licence="as the folder says",
+        licence="unstated",
         thinking=like.thinking,
         thinking_stated=like.thinking_stated,
         source=f"{folder.name}/config.json",

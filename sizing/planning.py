@@ -230,7 +230,7 @@ def _assemble(
         cost=best.cost,
         runners_up=tuple(_lost(option, best) for option in found.options[1 : 1 + RUNNERS_UP]),
         rejected=(*(_lost(option, best) for option in found.options[1 + RUNNERS_UP :]), *found.rejected),
-        warnings=warnings(request, model, engine, release, host.gpu, answer, best.hosts, host.quota_vcpus),
+        warnings=warnings(request, facts, model, engine, release, host.gpu, answer, best.hosts, host.quota_vcpus),
     )
 
 

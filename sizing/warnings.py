@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from sizing.facts import Engine, EngineVersion, Gpu, Model
+from sizing.cards import ecc
+from sizing.facts import Engine, EngineVersion, Facts, Gpu, Model
+from sizing.licences import verdict
 from sizing.memory import MemoryAnswer
 from sizing.request import Request
 
-FREE_LICENCES = ("apache-2.0",)
+
+def licence_warnings(model: Model, facts: Facts) -> tuple[str, ...]:
+    """The verdict of the licence, where it is not a plain yes."""
+    licence = facts.licence(model)
+    return () if licence.commercial == "yes" else (verdict(model, licence),)
 
 
 def warnings(
     request: Request,
+    facts: Facts,
     model: Model,
     engine: Engine,
     release: EngineVersion,
@@ -20,9 +27,7 @@ def warnings(
     quota_vcpus: int | None,
 ) -> tuple[str, ...]:
     """Sentences, the gravest first."""
-    found = []
-    if not model.licence.startswith(FREE_LICENCES):
-        found.append(f"Licence of {model.key}: {model.licence}. Read it before commercial use.")
+    found = list(licence_warnings(model, facts))
     request_tokens = request.load.input_tokens + request.load.output_tokens
     if answer.kv_cache_tokens_low < request_tokens:
         found.append(
@@ -37,6 +42,8 @@ def warnings(
         found.append(
             f"EC2 quota: {hosts * quota_vcpus} vCPUs of the instance family must be allowed before `pulumi up`."
         )
+    if request.place.kind == "home" and gpu.segment == "consumer":
+        found.append(f"{ecc(gpu)}; {facts.segments[gpu.segment].driver_licence}.")
     if not gpu.bf16_hardware:
         found.append(f"{gpu.id} has no bf16; the model runs in fp16, in which a Qwen model can overflow.")
     return (*found, *answer.notes)
