@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,16 @@ Name = Annotated[str, typer.Argument(help="A deployment: a folder of deployments
 Folder = Annotated[
     Path | None, typer.Option("--model", help="Weights in this folder instead of the model the request names.")
 ]
+
+
+class Side(StrEnum):
+    """What ``compare`` puts side by side."""
+
+    gpu = "gpu"
+    precision = "precision"
+    engine = "engine"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable rows instead of a table.")]
 
 
@@ -85,6 +96,28 @@ def explain(name: Name) -> None:
     from sizing.show import console, explanation
 
     console().print(explanation(_planned(name, None)[1], every=True))
+
+
+@app.command("compare")
+def compare_command(
+    name: Name,
+    by: Annotated[Side, typer.Option(help="What to put side by side.")] = Side.gpu,
+    only: Annotated[str, typer.Option(metavar="A,B", help="Only these, separated by commas.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put GPUs, precisions or engines side by side for one request, also GPUs that nobody rents out."""
+    from sizing.compare import compare
+    from sizing.facts import load_facts
+    from sizing.request import read_request
+
+    request = read_request(_deployment(name) / "request.toml")
+    rows = compare(request, load_facts(), by.value, [each.strip() for each in only.split(",") if each.strip()])
+    if as_json:
+        print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2, ensure_ascii=False))
+        return
+    from sizing.show import comparison, console
+
+    console().print(comparison(rows, by.value))
 
 
 @app.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -12,6 +14,9 @@ from rich.text import Text
 from sizing.facts import Facts
 from sizing.plan import Estimate, Plan
 from sizing.units import gib
+
+if TYPE_CHECKING:
+    from sizing.compare import Row
 
 BAR_CELLS = 40
 
@@ -194,7 +199,61 @@ def table_of(rows: Sequence[dict[str, object]]) -> Table:
     return table
 
 
+def comparison(rows: Sequence[Row], by: str) -> Table:
+    """Rows of ``compare``: the way and its settings, then mean, band and p95 of what it does, and money."""
+    table = Table(show_lines=True, expand=True)
+    table.add_column(f"{by} and the cheapest way on it", ratio=1)
+    for heading in ("TTFT ms", "TPOT ms", "tokens/s", "cost"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(_way(row), *_speed(row), _money(row))
+    table.caption = "mean, the band in which 9 of 10 measurements are expected, p95; tokens/s and cost of all replicas"
+    return table
+
+
+def _way(row: Row) -> Text:
+    text = Text(row.subject, style="bold")
+    if row.estimates is not None and row.max_num_batched_tokens is not None:
+        where = f"{row.hosts} x {row.host} ({row.place})" if row.host else "what-if: no host with a price carries it"
+        kv = "" if row.kv_cache_dtype == "auto" else f" and {row.kv_cache_dtype} KV"
+        stages = "" if row.pp == 1 else f", PP {row.pp}"
+        text.append(f"  {where}\n", style="none")
+        text.append(
+            f"{row.gpus} x {row.gpu}, {row.precision}{kv}, TP {row.tp}{stages}, "
+            f"{row.replicas} replica{'' if row.replicas == 1 else 's'}; {row.engine} {row.engine_version}, "
+            f"max_num_seqs {row.max_num_seqs}, max_num_batched_tokens {row.max_num_batched_tokens:,}, "
+            f"{row.kv_cache_tokens:,} KV tokens a replica",
+            style="none",
+        )
+    if row.reason:
+        text.append(f"\n{row.verdict}: {row.reason}", style="red")
+    return text
+
+
+def _speed(row: Row) -> tuple[str, ...]:
+    if row.estimates is None:
+        return ("", "", "")
+    figures = row.estimates
+    return (
+        _figure(figures.ttft_s, 1000, 0),
+        _figure(figures.tpot_s, 1000, 1),
+        _figure(figures.output_tokens_per_s, 1, 0),
+    )
+
+
+def _figure(estimate: Estimate, scale: float, digits: int) -> str:
+    mean, low, high = (f"{value * scale:,.{digits}f}" for value in (estimate.mean, estimate.low, estimate.high))
+    p95 = "" if estimate.p95 is None else f"\np95 {estimate.p95 * scale:,.{digits}f}"
+    return f"[bold]{mean}[/]\n{low}..{high}{p95}"
+
+
+def _money(row: Row) -> str:
+    if row.usd_per_hour is None:
+        return ""
+    return f"[bold]${row.usd_per_hour:,.2f}/h[/]\n${row.usd_per_million_output_tokens:,.2f}/Mtok\n{row.prices_dated}"
+
+
 def console() -> Console:
-    """The terminal, or plain text of a fixed width where there is none."""
+    """The terminal; where there is none, plain text as wide as COLUMNS says, else 140."""
     probe = Console()
-    return probe if probe.is_terminal else Console(width=140)
+    return probe if probe.is_terminal or "COLUMNS" in os.environ else Console(width=140)

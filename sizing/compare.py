@@ -1,0 +1,264 @@
+"""
+One request on many GPUs, in many precisions or on both engines, side by side: ``compare(asked, facts, by, only)``.
+
+A row is the cheapest way that the search finds: in the request's own place, or, for GPUs, on AWS and on the home hosts
+that the facts know. Where no way meets the request the row is the cheapest that runs at all, and says what it misses.
+A card that no host with a price carries is a what-if, by the same search: the fewest cards in a host of one's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sizing.candidates import Host, hosts
+from sizing.errors import BadRequest, KitError, UnknownFact
+from sizing.facts import Facts, Gpu, Precision
+from sizing.plan import Estimates, LedgerLine
+from sizing.planning import Inquiry, deployment_estimates, inquire
+from sizing.request import Limits, Place, Request, Targets
+from sizing.search import Found, Option
+from sizing.setup import KvDtype
+from sizing.units import GIB
+
+By = Literal["gpu", "precision", "engine"]
+ENGINES = ("vllm", "sglang")
+CARDS = (1, 2, 4, 8)  # of a what-if host
+AMPLE_MEMORY_BYTES, AMPLE_VCPU = 2048 * GIB, 128  # a what-if asks about the card, not about the host around it
+
+
+class Row(BaseModel):
+    """One subject and the cheapest way on it. Everything after ``reason`` is None or empty where nothing runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subject: str
+    verdict: Literal["meets", "misses", "cannot"]
+    reason: str  # what is missed, in numbers; "" where it meets the request
+    place: str | None = None  # None: a what-if, on a host of one's own that has no price
+    host: str | None = None
+    hosts: int | None = None
+    gpu: str | None = None
+    gpus: int | None = None  # that serve: of all replicas
+    replicas: int | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    precision: Precision | None = None
+    kv_cache_dtype: KvDtype | None = None
+    tp: int | None = None
+    pp: int | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    device_bytes: int | None = None
+    ledger: tuple[LedgerLine, ...] = ()
+    kv_cache_tokens: int | None = None  # of a replica
+    estimates: Estimates | None = None  # of all replicas, under the asked load
+    usd_per_hour: Decimal | None = None
+    usd_per_million_output_tokens: Decimal | None = None
+    prices_dated: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One search that may answer a subject. ``priced`` is false for a what-if."""
+
+    asked: Inquiry
+    usable: list[Host] | None = None
+    priced: bool = True
+
+    def search(self, facts: Facts, targets: bool) -> Found:
+        if targets:
+            return self.asked.search(facts, self.usable)
+        request = self.asked.request
+        free = request.model_copy(
+            update={"targets": Targets(), "limits": request.limits.model_copy(update={"usd_per_hour": None})}
+        )
+        return self.asked._replace(request=free).search(facts, self.usable)
+
+
+def compare(request: Request, facts: Facts, by: By, only: Sequence[str] = ()) -> tuple[Row, ...]:
+    """
+    A row for every GPU, precision or engine (or *only* these): what meets the request first, cheapest first.
+
+    Raises:
+        UnknownFact: a name in *only* that no fact describes; every one of them.
+        KitError: whatever ``planning.inquire`` raises about the request itself.
+    """
+    subjects = {"gpu": _gpus, "precision": _precisions, "engine": _engines}[by](request, facts, only)
+    return tuple(sorted((_row(subject, ways, facts) for subject, ways in subjects), key=_order))
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    figures = row.estimates
+    return (
+        ("meets", "misses", "cannot").index(row.verdict),
+        row.usd_per_hour is None,
+        row.usd_per_hour or 0,
+        row.gpus or 0,
+        figures.tpot_s.mean if figures else 0,
+        row.subject,
+    )
+
+
+def _row(subject: str, ways: Sequence[_Way] | KitError, facts: Facts) -> Row:
+    if isinstance(ways, KitError):
+        return Row(subject=subject, verdict="cannot", reason=" ".join(ways.problems))
+    lost: list[str] = []
+    for targets in (True, False):
+        options: list[tuple[Option, _Way]] = []
+        for way in ways:
+            try:
+                found = way.search(facts, targets)
+            except KitError as refusal:
+                lost += refusal.problems if targets else ()
+                continue
+            if found.options:
+                options.append((found.options[0], way))
+            elif targets:
+                closest = found.nearest or found.rejected[-1]
+                lost.append(f"{closest.candidate}: {closest.reason}")
+            if options and not way.priced:
+                break  # the fewest cards that do
+        if options:
+            best, way = min(options, key=lambda pair: pair[0].cost.usd_per_hour)
+            return _of(subject, best, way, "" if targets else _missed(best, way.asked.request))
+    return Row(subject=subject, verdict="cannot", reason=lost[-1])
+
+
+def _missed(option: Option, request: Request) -> str:
+    """What *option* misses, in numbers."""
+    targets, speed, budget = request.targets, option.performance, request.limits.usd_per_hour
+    missed = [
+        f"{name} {targets.statistic} {reached_s * 1000:,.0f} ms; the target is {target_ms:g} ms"
+        for name, target_ms, reached_s in (
+            ("TTFT", targets.ttft_ms, getattr(speed.ttft_s, targets.statistic)),
+            ("TPOT", targets.tpot_ms, getattr(speed.tpot_s, targets.statistic)),
+        )
+        if target_ms is not None and reached_s * 1000 > target_ms
+    ]
+    if budget is not None and option.cost.usd_per_hour > budget:
+        missed.append(f"{option.cost.usd_per_hour:.2f} $/h; the budget is {budget:g} $/h")
+    return ". ".join(missed) or "none of its layouts meets every target"
+
+
+def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
+    setup, place = option.setup, way.asked.request.place
+    where = {"home": "home", "local": "this machine"}.get(place.kind, f"{place.kind} {place.region}")
+    return Row(
+        subject=subject,
+        verdict="misses" if reason else "meets",
+        reason=reason,
+        place=where if way.priced else None,
+        host=option.candidate.host.type if way.priced else None,
+        hosts=option.hosts,
+        gpu=setup.gpu.id,
+        gpus=option.replicas * setup.tp * setup.pp,
+        replicas=option.replicas,
+        engine=setup.engine,
+        engine_version=setup.engine_version,
+        precision=setup.precision,
+        kv_cache_dtype=setup.kv_cache_dtype,
+        tp=setup.tp,
+        pp=setup.pp,
+        max_model_len=setup.max_model_len,
+        max_num_seqs=setup.max_num_seqs,
+        max_num_batched_tokens=setup.max_num_batched_tokens,
+        device_bytes=setup.device_bytes,
+        ledger=tuple(LedgerLine(**line._asdict()) for line in option.memory.ledger),
+        kv_cache_tokens=option.memory.kv_cache_tokens,
+        estimates=deployment_estimates(option),
+        usd_per_hour=option.cost.usd_per_hour if way.priced else None,
+        usd_per_million_output_tokens=option.cost.usd_per_million_output_tokens if way.priced else None,
+        prices_dated=option.cost.prices_dated if way.priced else None,
+    )
+
+
+def _known(names: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """*names*, each once. Raises ``UnknownFact`` with a sentence for every name that is not *known*."""
+    listed = list(known)
+    if problems := [f"{name!r} is no {what}; there are {', '.join(listed)}" for name in names if name not in listed]:
+        raise UnknownFact(*problems)
+    return list(dict.fromkeys(names))
+
+
+def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple[str, list[_Way]]]:
+    problems: list[str] = []
+    wanted: dict[str, Gpu] = {}
+    for name in only or facts.gpus:
+        try:
+            gpu = facts.gpu(name)
+            wanted[gpu.id] = gpu
+        except UnknownFact as unknown:
+            problems += unknown.problems
+    if problems:
+        raise UnknownFact(*problems, kind="unknown-gpu")
+    limits = request.limits.model_copy(update={"gpus": None})
+    if request.limits.engine not in ENGINES:
+        limits = limits.model_copy(update={"engine": None, "engine_version": None})
+    place = request.place if request.place.kind.startswith("aws") else Place(kind="aws-eks")
+    asked = inquire(request.model_copy(update={"limits": limits, "place": place}), facts)
+    sold, _ = hosts(facts, asked.request)
+    at_home = {
+        host: hosts(facts, asked.request.model_copy(update={"place": Place(kind="home", host=host)}))[0]
+        for host in facts.hosts
+    }
+    for gpu in wanted.values():
+        ways = [_Way(asked, rented)] if (rented := [host for host in sold if host.gpu.id == gpu.id]) else []
+        for name, own in at_home.items():
+            if own[0].gpu.id == gpu.id:
+                ways.append(_Way(_at(asked, Place(kind="home", host=name)), own))
+        yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), [_own_host(gpu, n)], priced=False) for n in CARDS]
+
+
+def _at(asked: Inquiry, place: Place) -> Inquiry:
+    return asked._replace(request=asked.request.model_copy(update={"place": place}))
+
+
+def _own_host(gpu: Gpu, cards: int) -> Host:
+    return Host(
+        type="a host of one's own",
+        gpu=gpu,
+        gpus=cards,
+        vcpu=AMPLE_VCPU,
+        memory_bytes=AMPLE_MEMORY_BYTES,
+        usable_memory_bytes=AMPLE_MEMORY_BYTES,
+        at_most=1,
+    )
+
+
+def _variant(asked: Inquiry, facts: Facts, change: dict[str, object]) -> list[_Way] | KitError:
+    """The request with *change* in its limits, in its own place; or why it cannot even be asked."""
+    try:
+        limits = Limits.model_validate({**asked.request.limits.model_dump(), **change})
+        changed = asked.request.model_copy(update={"model": asked.model.key, "limits": limits})
+        return [_Way(inquire(changed, facts))]
+    except KitError as refusal:
+        return refusal
+
+
+def _searched(request: Request, facts: Facts, by: By) -> Inquiry:
+    if request.place.kind == "local":
+        raise BadRequest(
+            f'place.kind "local" has one engine and one precision, on this machine\'s CPU: there is nothing to compare '
+            f"by {by}; compare by gpu, or ask for another place"
+        )
+    return inquire(request, facts)
+
+
+def _precisions(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple[str, list[_Way] | KitError]]:
+    asked = _searched(request, facts, "precision")
+    published = [name for name in facts.precisions if asked.model.repository(name)]
+    for name in _known(only, facts.precisions, "precision") or published:
+        yield name, _variant(asked, facts, {"precision": name})
+
+
+def _engines(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple[str, list[_Way] | KitError]]:
+    asked = _searched(request, facts, "engine")
+    for name in _known(only, ENGINES, "engine to compare") or ENGINES:
+        version = request.limits.engine_version if asked.engine.id == name else None
+        yield name, _variant(asked, facts, {"engine": name, "engine_version": version})

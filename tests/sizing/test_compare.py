@@ -1,0 +1,145 @@
+"""One request side by side: rows agree with the plan, say what they miss, and answer for cards that nobody sells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sizing.compare import Row, compare
+from sizing.errors import BadRequest, UnknownFact
+from sizing.facts import load_facts
+from sizing.planning import plan
+from sizing.request import Request, read_request
+from tests.sizing.test_cli import qwenkit
+
+ROOT = Path(__file__).parents[2]
+FACTS = load_facts()
+
+
+def asked(name: str, **changes: object) -> Request:
+    request = read_request(ROOT / "deployments" / name / "request.toml")
+    return Request.model_validate({**request.model_dump(), **changes})
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Row]:
+    return {row.subject: row for row in compare(asked("prod-qwen3-8b"), FACTS, "gpu")}
+
+
+def test_every_gpu_has_one_row(rows: dict[str, Row]) -> None:
+    assert set(rows) == set(FACTS.gpus)
+
+
+def test_the_row_of_the_plans_gpu_is_the_plan(rows: dict[str, Row]) -> None:
+    planned = plan("prod-qwen3-8b", asked("prod-qwen3-8b"), FACTS)
+    row = rows[str(planned.placement.gpu)]
+    assert (row.host, row.hosts, row.replicas) == (
+        planned.placement.host_type,
+        planned.placement.hosts,
+        planned.placement.replicas,
+    )
+    assert row.estimates == planned.estimates
+    assert row.ledger == planned.memory.ledger
+    assert row.usd_per_hour == planned.cost.usd_per_hour
+
+
+def test_what_meets_the_request_comes_first_and_the_cheapest_of_it_foremost(rows: dict[str, Row]) -> None:
+    prices = [row.usd_per_hour for row in rows.values() if row.verdict == "meets" and row.usd_per_hour is not None]
+    assert prices == sorted(prices)
+    assert next(iter(rows.values())).usd_per_hour == prices[0]
+
+
+def test_a_card_that_no_place_sells_is_a_what_if_without_a_price(rows: dict[str, Row]) -> None:
+    sold = {instance.gpu for instance in FACTS.instances.values()} | {host.gpu for host in FACTS.hosts.values()}
+    unsold = [row for row in rows.values() if row.subject not in sold]
+    assert "RTX 3090" in {row.subject for row in unsold}
+    for row in unsold:
+        assert row.usd_per_hour is None
+        assert row.place is None
+        assert row.estimates is not None or row.verdict == "cannot"
+
+
+def test_a_home_card_is_compared_on_the_home_host_that_has_it(rows: dict[str, Row]) -> None:
+    assert rows["RTX 4090"].place == "home"
+    assert rows["RTX 4090"].host in FACTS.hosts
+
+
+def test_a_row_that_misses_a_target_shows_what_it_does_and_both_numbers() -> None:
+    strict = asked("prod-qwen3-8b", targets={"tpot_ms": 15.0})
+    row = compare(strict, FACTS, "gpu", ["RTX 3060 12GB"])[0]
+    assert row.verdict == "misses"
+    assert row.estimates is not None
+    assert row.reason == f"TPOT mean {row.estimates.tpot_s.mean * 1000:,.0f} ms; the target is 15 ms"
+
+
+def test_what_fits_no_host_of_a_card_cannot_and_says_the_two_sizes() -> None:
+    row = compare(asked("prod-qwen3-8b", model="qwen3-235b-a22b"), FACTS, "gpu", ["RTX 3080 10GB"])[0]
+    assert row.verdict == "cannot"
+    assert "GiB" in row.reason
+    assert row.estimates is None
+
+
+def test_a_budget_that_a_row_exceeds_is_a_miss_in_dollars() -> None:
+    row = compare(asked("prod-qwen3-8b", limits={"usd_per_hour": 1.0}), FACTS, "gpu", ["L40S"])[0]
+    assert row.verdict == "misses"
+    assert "the budget is 1 $/h" in row.reason
+
+
+def test_every_published_precision_has_a_row_and_another_one_is_refused_with_what_there_is() -> None:
+    request = asked("prod-qwen3-8b")
+    model = FACTS.models["qwen3-8b"]
+    rows = compare(request, FACTS, "precision")
+    assert {row.subject for row in rows} == {name for name in FACTS.precisions if model.repository(name)}
+    assert all(row.precision == row.subject for row in rows)
+    other = compare(request, FACTS, "precision", ["nvfp4"])[0]
+    assert other.verdict == "cannot"
+    assert "published are" in other.reason
+
+
+def test_a_quantised_repository_is_compared_with_the_other_precisions() -> None:
+    rows = compare(asked("prod-qwen3-8b", model="Qwen/Qwen3-8B-AWQ"), FACTS, "precision")
+    assert {"bf16", "fp8", "awq"} <= {row.subject for row in rows if row.verdict == "meets"}
+
+
+def test_both_engines_have_a_row() -> None:
+    rows = compare(asked("prod-qwen3-8b"), FACTS, "engine")
+    assert {(row.subject, row.engine) for row in rows} == {("vllm", "vllm"), ("sglang", "sglang")}
+
+
+def test_a_cpu_deployment_is_compared_by_gpu_only() -> None:
+    assert compare(asked("laptop"), FACTS, "gpu", ["L4"])[0].verdict == "meets"
+    with pytest.raises(BadRequest, match="nothing to compare by engine"):
+        compare(asked("laptop"), FACTS, "engine")
+
+
+@pytest.mark.parametrize(("by", "names"), [("gpu", ["L5", "RTX 9"]), ("precision", ["fp7", "x"]), ("engine", ["y"])])
+def test_every_unknown_name_is_one_sentence(by: str, names: list[str]) -> None:
+    with pytest.raises(UnknownFact) as refusal:
+        compare(asked("prod-qwen3-8b"), FACTS, by, names)  # type: ignore[arg-type]
+    assert len(refusal.value.problems) == len(names)
+    assert all(name in problem for name, problem in zip(names, refusal.value.problems, strict=True))
+
+
+def test_the_command_prints_the_same_rows_as_json() -> None:
+    done = qwenkit("compare", "prod-qwen3-8b", "--only", "L4, rtx3090", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = tuple(Row.model_validate(row) for row in json.loads(done.stdout))
+    assert printed == compare(asked("prod-qwen3-8b"), FACTS, "gpu", ["L4", "rtx3090"])
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_the_table_is_readable_at_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = qwenkit("compare", "prod-qwen3-8b", "--only", "L4,RTX 3060 12GB")
+    assert done.returncode == 0, done.stderr
+    assert max(len(line) for line in done.stdout.splitlines()) <= columns
+    assert "…" not in done.stdout
+    for words in ("g6.xlarge", "what-if", "TTFT ms", "/Mtok", "p95"):
+        assert words in done.stdout
+
+
+def test_a_bad_name_exits_2() -> None:
+    done = qwenkit("compare", "prod-qwen3-8b", "--only", "L5,X9")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 2)
