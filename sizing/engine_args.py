@@ -52,8 +52,8 @@ def yarn_override(model: Model, max_model_len: int) -> dict[str, object] | None:
     """
     The config override that stretches the context past its native length; None if it is not needed.
 
-    Source: the form vLLM 0.32.0 accepted when tried (``max_position_embeddings`` must be set as well, since 0.32 does
-    not multiply it by the factor).
+    Source: the form vLLM 0.32.0 accepts (``max_position_embeddings`` must be set as well, since 0.32 does not multiply
+    it by the factor); SGLang 0.5.23 merges the same nested form into its config (utils/hf_transformers/config.py).
     """
     context = model.context
     if max_model_len <= context.native_tokens:
@@ -64,20 +64,15 @@ def yarn_override(model: Model, max_model_len: int) -> dict[str, object] | None:
             f"{f', {context.yarn_tokens} with YaRN' if context.yarn_tokens else ' and no documented YaRN extension'}; "
             f"{max_model_len} were asked. Ask for at most {context.yarn_tokens or context.native_tokens}."
         )
-    if model.linear_attention or model.modality not in ("text", "text/code", "text/math"):
-        raise Unsupported(
-            f"{model.key} needs YaRN with sectioned rotary embeddings for {max_model_len} tokens, which the kit does "
-            f"not write yet; ask for at most its native {context.native_tokens}"
-        )
-    return {
-        "max_position_embeddings": context.yarn_tokens,
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": context.rope_theta,
-            "factor": context.yarn_factor,
-            "original_max_position_embeddings": context.yarn_original_tokens,
-        },
+    rope = {
+        "rope_type": "yarn",
+        "rope_theta": context.rope_theta,
+        "factor": context.yarn_factor,
+        "original_max_position_embeddings": context.yarn_original_tokens,
+        **context.rope.model_dump(exclude_none=True),
     }
+    override = {"max_position_embeddings": context.yarn_tokens, "rope_parameters": rope}
+    return {"text_config": override} if model.vision else override
 
 
 def engine_args(

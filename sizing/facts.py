@@ -46,6 +46,14 @@ class Sourced(Fact):
     source: str
 
 
+class Rope(Fact):
+    """What the checkpoint says of its rotary embedding beside the base; a stretched one must say it again."""
+
+    mrope_section: tuple[int, ...] | None = None
+    mrope_interleaved: bool | None = None
+    partial_rotary_factor: float | None = None
+
+
 class Context(Fact):
     """Context lengths in tokens; ``yarn_*`` are absent where the model has no documented extension."""
 
@@ -56,6 +64,7 @@ class Context(Fact):
     yarn_factor: float | None = None
     yarn_original_tokens: int | None = None
     rope_theta: float | None = None
+    rope: Rope = Rope()
 
 
 class Params(Fact):
@@ -125,7 +134,12 @@ class LinearAttention(Fact):
 
 
 class Vision(Fact):
-    """An image tower: patch embedding, ``layers`` blocks, mergers of 2 x 2 patches into the text width."""
+    """
+    An image tower: patch embedding, ``layers`` blocks, mergers of 2 x 2 patches into the text width.
+
+    Images are scaled to between ``min_pixels`` and ``max_pixels``. ``windowed_layers`` of the layers attend within
+    ``window_patches`` patches, the others over the whole image.
+    """
 
     layers: int
     hidden_size: int
@@ -133,6 +147,11 @@ class Vision(Fact):
     heads: int
     output_size: int
     patch_size: int
+    min_pixels: int
+    max_pixels: int
+    image_source: str
+    windowed_layers: int = 0
+    window_patches: int = 0
     patch_bias: bool = False
     gated_ffn: bool = False
     norm_bias: bool = True
@@ -141,7 +160,12 @@ class Vision(Fact):
 
 
 class Audio(Fact):
-    """A Whisper-style audio tower. ``sharded``: the engine splits it over tensor-parallel ranks."""
+    """
+    A Whisper-style audio tower. ``sharded``: the engine splits it over tensor-parallel ranks.
+
+    A second of sound is ``positions_per_s`` positions in the tower and ``tokens_per_s`` tokens of the prompt; where
+    there is a ``clip_s``, the tower computes that many seconds for every clip, and no clip is longer.
+    """
 
     layers: int
     hidden_size: int
@@ -149,6 +173,10 @@ class Audio(Fact):
     heads: int
     output_size: int
     params: int
+    tokens_per_s: int
+    positions_per_s: int
+    clip_s: int | None = None
+    token_source: str
     sharded: bool = False
 
 

@@ -69,10 +69,27 @@ def test_context_past_the_native_length_switches_yarn_on_in_the_form_vllm_0_32_a
     }
 
 
-@pytest.mark.parametrize(("key", "tokens"), [("qwen3-8b", 131_073), ("qwen3-0.6b", 65_536), ("qwen3.5-27b", 500_000)])
+@pytest.mark.parametrize(("key", "tokens"), [("qwen3-8b", 131_073), ("qwen3-0.6b", 65_536), ("qwen2.5-vl-7b", 131_072)])
 def test_a_context_that_cannot_be_stretched_is_refused_with_the_longest_that_works(key: str, tokens: int) -> None:
     with pytest.raises(Unsupported, match=r"at most"):
         yarn_override(FACTS.models[key], tokens)
+
+
+def test_a_stretched_multimodal_model_keeps_its_sections_and_its_partial_rotation() -> None:
+    assert yarn_override(FACTS.models["qwen3.6-27b"], 500_000) == {
+        "text_config": {
+            "max_position_embeddings": 1_010_000,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10_000_000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 262_144,
+                "mrope_section": (11, 11, 10),
+                "mrope_interleaved": True,
+                "partial_rotary_factor": 0.25,
+            },
+        }
+    }
 
 
 def test_fp16_is_said_aloud_since_the_checkpoint_says_bf16() -> None:
