@@ -197,6 +197,34 @@ def hosts(match: Match = "", as_json: AsJson = False) -> None:
 
 
 @app.command()
+def bom(
+    name: Annotated[str, typer.Argument(help="A home host (`qwenkit hosts home`), or a deployment at home.")],
+    usd_per_kwh: Annotated[float | None, typer.Option(help="Price of electricity instead of the host file's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The bill of materials of a home host: parts and why, power supply, watts, heat, electricity a month."""
+    from dataclasses import asdict
+
+    from sizing.bill import bill_of_materials, electricity_price
+    from sizing.facts import load_facts
+
+    facts, price, disk = load_facts(), electricity_price(usd_per_kwh), None
+    if name not in facts.hosts and (name in _deployments() or os.sep in name):
+        _, planned = _planned(name, None)
+        if planned.placement.kind != "home":
+            raise BadRequest(f"{name} is placed at {planned.placement.kind}; only a home host has a bill of materials")
+        name, disk = planned.placement.host_type, planned.placement.disk_gib
+    bill = bill_of_materials(facts.host(name), facts, price, disk)
+    if as_json:
+        print(json.dumps(asdict(bill), indent=2, default=str, ensure_ascii=False))
+        return
+    from sizing.show import console, table_of
+
+    console().print(table_of(bill.rows()))
+    print(f"Together {bill.total_usd} $.", *bill.sentences, sep="\n")
+
+
+@app.command()
 def estimate(
     source: Annotated[str, typer.Argument(help='A file of JSON Lines, or "-" for standard input.')] = "-",
 ) -> None:

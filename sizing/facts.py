@@ -295,6 +295,13 @@ class Ecc(Fact):
     source: str
 
 
+class Noise(Fact):
+    """How loud a card is under load, as somebody measured it."""
+
+    stated: str
+    source: str
+
+
 class Gpu(Fact):
     """
     One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9).
@@ -321,6 +328,7 @@ class Gpu(Fact):
     tdp_w: int
     segment: Segment
     ecc: Ecc
+    noise: Noise | None = None
     interconnect: str
     pcie_gb_s_one_direction: float
     nvlink_gb_s_total: float
@@ -447,6 +455,18 @@ class CpuFacts(Fact):
     pod_limit_millicores: Sourced
 
 
+class BillFacts(Fact):
+    """What a bill of materials adds to a home host's own file: the CPU's task, and how a power supply is chosen."""
+
+    cores_base: Sourced
+    cores_per_gpu: Sourced
+    cpu_limit_w: Sourced
+    board_w: Sourced
+    psu_margin: Sourced
+    psu_sizes_w: tuple[int, ...]
+    why_this_cpu: str
+
+
 class HomeHost(Fact):
     """A bare-metal host: what the bill of materials says, and what the engine gets."""
 
@@ -490,6 +510,7 @@ class Facts(Fact):
     hosts: dict[str, HomeHost]
     places: dict[str, PlaceFacts]
     cpu: CpuFacts
+    bill: BillFacts
     licences: dict[str, Licence]
     segments: dict[Segment, SegmentFacts]
     precisions: dict[Precision, PrecisionRule]
@@ -646,6 +667,7 @@ def load_facts() -> Facts:
             path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
         },
         cpu=CpuFacts.model_validate(_table(DATA / "cpu.toml")),
+        bill=BillFacts.model_validate(_table(DATA / "bill.toml")),
         licences=_by_name(_read(Licence, "licences"), "id", "licences"),
         segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(_table(DATA / "gpu-segments.toml")),
         precisions=precisions,

@@ -1,0 +1,67 @@
+"""The bill of materials: parts that add up, a supply with margin, watts as heat and as money."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sizing.bill import bill_of_materials, electricity_price, power_supply_w
+from sizing.errors import BadRequest, UnknownFact
+from sizing.facts import HomeHost, load_facts
+
+FACTS = load_facts()
+HOSTS = pytest.mark.parametrize("host", FACTS.hosts.values(), ids=lambda host: host.id)
+
+
+@HOSTS
+def test_the_priced_parts_add_up_to_the_host(host: HomeHost) -> None:
+    bill = bill_of_materials(host, FACTS)
+    assert sum((part.usd for part in bill.parts if part.usd is not None), Decimal(0)) == bill.total_usd
+    assert all(part.why for part in bill.parts)
+
+
+@HOSTS
+def test_the_hosts_supply_carries_its_capped_cards_with_margin_and_its_cpu_feeds_them(host: HomeHost) -> None:
+    bill = bill_of_materials(host, FACTS)
+    assert bill.psu_w <= host.psu_w
+    assert 2 * (2 + host.gpu_count) <= host.vcpu  # hardware threads, vLLM's own rule
+    assert host.idle_w < host.gpu_count * host.power_limit_w_per_gpu < bill.load_w < host.psu_w
+
+
+def test_the_rule_asks_for_no_less_than_nvidia_does() -> None:
+    # NVIDIA's own supply for one card: 850 W for the RTX 4090 (450 W), 1000 W for the RTX 5090 (575 W)
+    assert power_supply_w(1, 450, FACTS) >= 850
+    assert power_supply_w(1, 575, FACTS) >= 1000
+
+
+def test_watts_become_heat_and_money() -> None:
+    bill = bill_of_materials(FACTS.host("home-1x-rtx-4090"), FACTS, Decimal("0.30"))
+    assert bill.load_w == 550
+    assert bill.heat_btu_per_hour == 1877  # 550 W x 3.412
+    assert bill.electricity_usd_per_month == Decimal("120.45")  # 0.55 kW x 730 h x 0.30 $
+
+
+def test_a_card_without_a_launch_price_leaves_one_price_for_all() -> None:
+    host = FACTS.host("home-1x-rtx-4090").model_copy(update={"gpu": "A10G"})
+    bill = bill_of_materials(host, FACTS)
+    assert [part.usd for part in bill.parts if part.usd is not None] == [host.hardware_usd]
+    assert "unknown" in bill.sentences[-1]
+
+
+def test_no_supply_of_the_list_is_large_enough_for_eight_cards_uncapped() -> None:
+    with pytest.raises(UnknownFact, match=r"sizing/data/bill\.toml"):
+        power_supply_w(8, 575, FACTS)
+
+
+@given(cards=st.integers(1, 4), watts=st.integers(50, 400), more=st.integers(0, 50))
+def test_more_watts_never_ask_for_a_smaller_supply(cards: int, watts: int, more: int) -> None:
+    assert power_supply_w(cards, watts, FACTS) <= power_supply_w(cards, watts + more, FACTS)
+
+
+@pytest.mark.parametrize("price", [-0.1, 10.5, float("nan"), float("inf")])
+def test_a_price_of_electricity_that_is_none_is_refused(price: float) -> None:
+    with pytest.raises(BadRequest, match=r"\$/kWh"):
+        electricity_price(price)
