@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sizing.eras import outside_known, vllm_rules
 from sizing.facts import Basis
 from sizing.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
+from sizing.lora import lora_bytes
 from sizing.overheads import Overhead, overhead
 from sizing.refusals import refusal
 from sizing.setup import Setup
@@ -82,12 +83,23 @@ def memory(setup: Setup) -> MemoryAnswer:
         prefix_caching=setup.prefix_caching,
         speculative_tokens=setup.speculative_tokens,
     )
+    adapters = lora_bytes(
+        model,
+        engine=setup.engine,
+        engine_version=setup.engine_version,
+        max_loras=setup.max_loras,
+        max_lora_rank=setup.max_lora_rank,
+        tp=setup.tp,
+        pp=setup.pp,
+        expert_parallel=setup.expert_parallel,
+    )
+    loaded = [stage.total + stage.padding + slots for stage, slots in zip(per_stage, adapters, strict=True)]
     extra = overhead(setup)
-    free = [_kv_bytes(setup, stage, extra) for stage in per_stage]
+    free = [_kv_bytes(setup, resident, extra) for resident in loaded]
     held = _capacity(setup, kv, free)
     fullest = min(range(len(free)), key=lambda stage: free[stage] / max(1, kv[stage].block_bytes))
     stage, layout = per_stage[fullest], kv[fullest]
-    reason = refusal(setup, stage, layout, extra, free[fullest], held)
+    reason = refusal(setup, stage, loaded[fullest], layout, extra, free[fullest], held)
     low, high = _band(setup, kv, free, stage.total, extra, held)
     kv_bytes = max(0, free[fullest])
     return MemoryAnswer(
@@ -103,7 +115,7 @@ def memory(setup: Setup) -> MemoryAnswer:
         kv_cache_tokens_low=low,
         kv_cache_tokens_high=high,
         max_concurrency=held.max_concurrency,
-        ledger=_ledger(setup, stage, extra, kv_bytes),
+        ledger=_ledger(setup, stage, adapters[fullest], extra, kv_bytes),
         notes=_notes(setup, held),
         yarn_factor=model.context.yarn_factor if setup.max_model_len > model.context.native_tokens else None,
     )
@@ -114,17 +126,17 @@ def _unofficial(setup: Setup) -> bool:
     return weight_formats()[setup.precision].recipes_differ and setup.model.repository(setup.precision) is None
 
 
-def _kv_bytes(setup: Setup, stage: StageWeights, extra: Overhead) -> int:
-    """What a GPU of that stage has for its KV cache; negative by what is missing."""
+def _kv_bytes(setup: Setup, loaded: int, extra: Overhead) -> int:
+    """What a GPU holding *loaded* bytes of weights has for its KV cache; negative by what is missing."""
     if setup.kv_cache_bytes is not None:
         return setup.kv_cache_bytes
     share = setup.gpu_memory_utilization
     if setup.engine == "sglang":
-        return round((setup.device_bytes - extra.non_torch) * share) - stage.total - stage.padding
+        return round((setup.device_bytes - extra.non_torch) * share) - loaded
     budget = round(setup.device_bytes * share)
     graphs = 0 if extra.graphs_outside else extra.graphs
     measured = extra.non_torch + extra.activation + extra.multimodal + graphs
-    return budget - stage.total - stage.padding - measured
+    return budget - loaded - measured
 
 
 def _capacity(setup: Setup, kv: tuple[KvLayout, ...], kv_bytes: list[int]) -> Capacity:
@@ -145,12 +157,13 @@ def _band(
     return low.tokens, high.tokens
 
 
-def _ledger(setup: Setup, stage: StageWeights, extra: Overhead, kv_bytes: int) -> tuple[LedgerLine, ...]:
+def _ledger(setup: Setup, stage: StageWeights, adapters: int, extra: Overhead, kv_bytes: int) -> tuple[LedgerLine, ...]:
     arithmetic = "architecture x format (sizing/weights.py)"
     lines = [
         LedgerLine("weights", stage.text + stage.embedding, "calculated", arithmetic),
         LedgerLine("vision and audio towers", stage.towers, "calculated", arithmetic),
         LedgerLine("MTP draft layer", stage.draft, "calculated", arithmetic),
+        LedgerLine("LoRA adapters", adapters, "calculated", "slots x rank x layers (sizing/lora.py)"),
         LedgerLine("allocator rounding", stage.padding, "calculated", "PyTorch rounds large allocations to 2 MiB"),
         LedgerLine("CUDA context and libraries", extra.non_torch, "measured", extra.source),
         LedgerLine("activations", extra.activation, "calculated", extra.source),

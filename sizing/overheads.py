@@ -75,6 +75,8 @@ def _vllm_overhead(setup: Setup) -> Overhead:
         steady = sampling + hidden
         compiling = max(head, sampling) + hidden if era.head_copy and not setup.enforce_eager else steady
     graphs = round((era.graphs_gib + era.graphs_gib_per_layer * shape.layers / setup.pp) * GIB)
+    if setup.max_loras:
+        graphs *= 2  # cudagraph_specialize_lora: every size is captured with and without adapters
     counted = era.graphs_in_budget_v2 if v2 else era.graphs_in_budget
     several = setup.tp > 1 or setup.pp > 1
     non_torch = round((era.non_torch_gib_with_tp if several else era.non_torch_gib) * GIB)

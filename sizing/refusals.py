@@ -18,12 +18,25 @@ STARTUP_GIB = 0.51  # taken by CUDA before the engine looks: 139.80 total, 139.2
 
 
 def refusal(
-    setup: Setup, stage: StageWeights, layout: KvLayout, overhead: Overhead, kv_bytes: int, held: Capacity
+    setup: Setup,
+    stage: StageWeights,
+    loaded: int,
+    layout: KvLayout,
+    overhead: Overhead,
+    kv_bytes: int,
+    held: Capacity,
 ) -> str | None:
-    """The sentence, or None when the engine starts. *kv_bytes* (of the fullest GPU) is negative by what is missing."""
+    """
+    The sentence, or None when the engine starts.
+
+    Args:
+        loaded: bytes of weights and adapters on the fullest GPU, as the allocator holds them.
+        kv_bytes: what that GPU has for its KV cache; negative by what is missing.
+    """
     model, card, total = setup.model, setup.gpu.id, setup.device_bytes
     what = f"{model.name} in {setup.precision}"
-    taken = stage.total + stage.padding + overhead.non_torch
+    taken = loaded + overhead.non_torch
+    adapters = loaded - stage.total - stage.padding
     usable = round(total * setup.gpu_memory_utilization)
     if setup.engine == "vllm" and setup.max_num_batched_tokens < setup.max_num_seqs:
         return (
@@ -45,12 +58,13 @@ def refusal(
     if kv_bytes <= 0:
         need = usable - kv_bytes
         return (
-            f"{what} needs {gib(need):.2f} GiB of a GPU before any KV cache ({gib(stage.total):.2f} of weights); "
+            f"{what} needs {gib(need):.2f} GiB of a GPU before any KV cache ({gib(stage.total):.2f} of weights"
+            f"{f', {gib(adapters):.2f} of LoRA adapters' if setup.max_loras else ''}); "
             f"{card} offers {gib(usable):.2f} ({gib(total):.2f} x {setup.gpu_memory_utilization:g}). {_smaller(setup)}"
         )
     if setup.engine == "sglang":
         return None
-    if setup.kv_cache_bytes is None and (outside := _outside_budget(setup, stage, layout, overhead)):
+    if setup.kv_cache_bytes is None and (outside := _outside_budget(setup, loaded, layout, overhead)):
         return outside
     if held.longest_tokens < setup.max_model_len:
         nearest = (
@@ -73,7 +87,7 @@ def refusal(
     return None
 
 
-def _outside_budget(setup: Setup, stage: StageWeights, layout: KvLayout, overhead: Overhead) -> str | None:
+def _outside_budget(setup: Setup, loaded: int, layout: KvLayout, overhead: Overhead) -> str | None:
     """Memory taken while starting that the budget does not count: captured graphs, and the pool they are tried on."""
     if not overhead.graphs:
         return None
@@ -90,12 +104,12 @@ def _outside_budget(setup: Setup, stage: StageWeights, layout: KvLayout, overhea
         return None
     # Graphs are estimated on a pool of one block for every sequence captured (m113: 784 MiB a layer = 256 pages).
     pool = min(setup.max_num_seqs, LARGEST_CAPTURE) * layout.block_bytes
-    taken = stage.total + overhead.non_torch + pool
+    taken = loaded + overhead.non_torch + pool
     if taken > total - STARTUP_GIB * GIB:
-        fewer = max(0, int((total - STARTUP_GIB * GIB - stage.total - overhead.non_torch) // layout.block_bytes))
+        fewer = max(0, int((total - STARTUP_GIB * GIB - loaded - overhead.non_torch) // layout.block_bytes))
         return (
             f"Starting with {setup.max_num_seqs} sequences tries graphs of {setup.model.name} on {gib(pool):.2f} GiB "
-            f"beside {gib(stage.total):.2f} of weights; {card} has {gib(total):.2f}. "
+            f"beside {gib(loaded):.2f} of weights; {card} has {gib(total):.2f}. "
             f"max_num_seqs {fewer} or enforce_eager fits."
         )
     return None

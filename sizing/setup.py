@@ -15,6 +15,7 @@ from typing import Literal
 from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import EngineSupport, Gpu, Model, Precision
+from sizing.lora import lora_rules
 from sizing.tensors import QUANTISABLE
 from sizing.units import GIB, MIB
 from sizing.versions import release_of
@@ -25,7 +26,11 @@ KvDtype = Literal["auto", "fp8"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The engine settings of one question; None = the engine's default. vLLM's names and meaning."""
+    """
+    The engine settings of one question; None = the engine's default. vLLM's names and meaning.
+
+    ``max_loras``: adapters that one batch may mix (SGLang's ``--max-loras-per-batch``); 0 = no adapters.
+    """
 
     tp: int = 1
     pp: int = 1
@@ -41,6 +46,8 @@ class Asked:
     text_only: bool = False
     speculative_tokens: int = 0
     kv_cache_bytes: int | None = None
+    max_loras: int = 0
+    max_lora_rank: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Setup:
     text_only: bool
     speculative_tokens: int
     kv_cache_bytes: int | None
+    max_loras: int
+    max_lora_rank: int
 
 
 SGLANG_RUNNING_REQUESTS = 4096  # measured on 0.5.16 (H100); its default without a request limit
@@ -98,7 +107,11 @@ def resolve(
     """
     served_by(model, engine, engine_version)
     _runs_on(model, gpu)
-    problems = [*_cut_problems(model, precision, asked), *_length_problems(model, asked)]
+    problems = [
+        *_cut_problems(model, precision, asked),
+        *_length_problems(model, asked),
+        *(_lora_problems(asked) if engine == "vllm" and asked.max_loras else ()),
+    ]
     if problems:
         raise BadRequest(*problems)
     own_bytes = round(gpu.cuda_total_gib.value * GIB)  # decides the defaults, also of a card held to another size
@@ -128,6 +141,8 @@ def resolve(
         text_only=asked.text_only,
         speculative_tokens=asked.speculative_tokens,
         kv_cache_bytes=asked.kv_cache_bytes,
+        max_loras=asked.max_loras,
+        max_lora_rank=asked.max_lora_rank,
     )
 
 
@@ -237,6 +252,13 @@ def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
     if length is not None and length > longest:
         how = f"with YaRN x{context.yarn_factor:g}" if context.yarn_tokens else "natively, and it has no YaRN extension"
         yield f"max_model_len {length} is beyond the {longest} tokens that {model.name} reaches {how}; {longest} works."
+
+
+def _lora_problems(asked: Asked) -> Iterator[str]:
+    ranks, rank = lora_rules().vllm_ranks, asked.max_lora_rank
+    if rank not in ranks:
+        nearest = min((size for size in ranks if size >= rank), default=ranks[-1])
+        yield f"max_lora_rank {rank} is none of vLLM's {', '.join(map(str, ranks))}; {nearest} works."
 
 
 def _vllm_defaults(

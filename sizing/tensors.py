@@ -70,9 +70,10 @@ def linear_attention_layer(model: Model) -> Iterator[Tensor]:
     assert linear is not None
     hidden = model.shape.hidden_size
     keys, values = linear.key_heads * linear.key_head_dim, linear.value_heads * linear.value_head_dim
-    yield Tensor("linear_attention", 2 * keys + 2 * values, hidden, "rows")
+    yield Tensor("linear_attention", keys, hidden, "rows", copies=2)
+    yield Tensor("linear_attention", values, hidden, "rows", copies=2, fused=True)
     yield Tensor("linear_attention_output", hidden, values, "columns")
-    yield Tensor("gate", 2 * linear.value_heads, hidden, "rows")
+    yield Tensor("gate", linear.value_heads, hidden, "rows", copies=2)
     yield Tensor("convolution", 2 * keys + values, linear.conv_kernel, "rows")
     yield Tensor("norm", linear.value_heads, split="rows")  # dt_bias
     yield Tensor("norm", linear.value_heads, split="rows", bits=32)  # A_log
