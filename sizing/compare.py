@@ -9,7 +9,7 @@ A card that no host with a price carries is a what-if, by the same search: the f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -19,9 +19,10 @@ from sizing.candidates import Host, hosts
 from sizing.errors import BadRequest, KitError, UnknownFact
 from sizing.facts import Facts, Gpu, Precision
 from sizing.plan import Estimates, LedgerLine
-from sizing.planning import Inquiry, deployment_estimates, inquire
+from sizing.planning import deployment_estimates
+from sizing.question import Question, question
 from sizing.request import Limits, Place, Request, Targets
-from sizing.search import Found, Option
+from sizing.search import Found, Option, search
 from sizing.setup import KvDtype
 from sizing.units import GIB
 
@@ -67,18 +68,18 @@ class Row(BaseModel):
 class _Way:
     """One search that may answer a subject. ``priced`` is false for a what-if."""
 
-    asked: Inquiry
+    asked: Question
     usable: list[Host] | None = None
     priced: bool = True
 
-    def search(self, facts: Facts, targets: bool) -> Found:
+    def search(self, targets: bool) -> Found:
         if targets:
-            return self.asked.search(facts, self.usable)
+            return search(self.asked, self.usable)
         request = self.asked.request
         free = request.model_copy(
             update={"targets": Targets(), "limits": request.limits.model_copy(update={"usd_per_hour": None})}
         )
-        return self.asked._replace(request=free).search(facts, self.usable)
+        return search(replace(self.asked, request=free), self.usable)
 
 
 def compare(request: Request, facts: Facts, by: By, only: Sequence[str] = ()) -> tuple[Row, ...]:
@@ -87,10 +88,10 @@ def compare(request: Request, facts: Facts, by: By, only: Sequence[str] = ()) ->
 
     Raises:
         UnknownFact: a name in *only* that no fact describes; every one of them.
-        KitError: whatever ``planning.inquire`` raises about the request itself.
+        KitError: whatever ``question.question`` raises about the request itself.
     """
     subjects = {"gpu": _gpus, "precision": _precisions, "engine": _engines}[by](request, facts, only)
-    return tuple(sorted((_row(subject, ways, facts) for subject, ways in subjects), key=_order))
+    return tuple(sorted((_row(subject, ways) for subject, ways in subjects), key=_order))
 
 
 def _order(row: Row) -> tuple[object, ...]:
@@ -105,7 +106,7 @@ def _order(row: Row) -> tuple[object, ...]:
     )
 
 
-def _row(subject: str, ways: Sequence[_Way] | KitError, facts: Facts) -> Row:
+def _row(subject: str, ways: Sequence[_Way] | KitError) -> Row:
     if isinstance(ways, KitError):
         return Row(subject=subject, verdict="cannot", reason=" ".join(ways.problems))
     lost: list[str] = []
@@ -113,7 +114,7 @@ def _row(subject: str, ways: Sequence[_Way] | KitError, facts: Facts) -> Row:
         options: list[tuple[Option, _Way]] = []
         for way in ways:
             try:
-                found = way.search(facts, targets)
+                found = way.search(targets)
             except KitError as refusal:
                 lost += refusal.problems if targets else ()
                 continue
@@ -201,7 +202,7 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
     if request.limits.engine not in ENGINES:
         limits = limits.model_copy(update={"engine": None, "engine_version": None})
     place = request.place if request.place.kind.startswith("aws") else Place(kind="aws-eks")
-    asked = inquire(request.model_copy(update={"limits": limits, "place": place}), facts)
+    asked = question(request.model_copy(update={"limits": limits, "place": place}), facts)
     sold, _ = hosts(facts, asked.request)
     at_home = {
         host: hosts(facts, asked.request.model_copy(update={"place": Place(kind="home", host=host)}))[0]
@@ -215,8 +216,8 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
         yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), [_own_host(gpu, n)], priced=False) for n in CARDS]
 
 
-def _at(asked: Inquiry, place: Place) -> Inquiry:
-    return asked._replace(request=asked.request.model_copy(update={"place": place}))
+def _at(asked: Question, place: Place) -> Question:
+    return replace(asked, request=asked.request.model_copy(update={"place": place}))
 
 
 def _own_host(gpu: Gpu, cards: int) -> Host:
@@ -231,23 +232,23 @@ def _own_host(gpu: Gpu, cards: int) -> Host:
     )
 
 
-def _variant(asked: Inquiry, facts: Facts, change: dict[str, object]) -> list[_Way] | KitError:
+def _variant(asked: Question, facts: Facts, change: dict[str, object]) -> list[_Way] | KitError:
     """The request with *change* in its limits, in its own place; or why it cannot even be asked."""
     try:
         limits = Limits.model_validate({**asked.request.limits.model_dump(), **change})
         changed = asked.request.model_copy(update={"model": asked.model.key, "limits": limits})
-        return [_Way(inquire(changed, facts))]
+        return [_Way(question(changed, facts))]
     except KitError as refusal:
         return refusal
 
 
-def _searched(request: Request, facts: Facts, by: By) -> Inquiry:
+def _searched(request: Request, facts: Facts, by: By) -> Question:
     if request.place.kind == "local":
         raise BadRequest(
             f'place.kind "local" has one engine and one precision, on this machine\'s CPU: there is nothing to compare '
             f"by {by}; compare by gpu, or ask for another place"
         )
-    return inquire(request, facts)
+    return question(request, facts)
 
 
 def _precisions(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple[str, list[_Way] | KitError]]:

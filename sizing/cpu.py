@@ -13,7 +13,7 @@ from sizing import __version__
 from sizing.cost import cost, place_prices
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.errors import BadRequest, DoesNotFit
-from sizing.facts import CpuFacts, Engine, EngineVersion, Facts, Model
+from sizing.facts import CpuFacts, Model
 from sizing.host_needs import disk_gib, drain_s, image_pull_s, replica_memory_bytes, weight_load_s
 from sizing.kv_cache import capacity
 from sizing.plan import (
@@ -28,6 +28,7 @@ from sizing.plan import (
     Pod,
     Serve,
 )
+from sizing.question import Question
 from sizing.request import Request, Targets
 from sizing.units import GIB
 from sizing.warnings import licence_warnings
@@ -36,10 +37,10 @@ from sizing.weights import weights as weights_per_stage
 WEIGHTS_FOLDER = "/models"  # where the chart mounts the claim that holds the weights
 
 
-def plan_local(
-    name: str, request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, max_model_len: int
-) -> Plan:
+def plan_local(name: str, asked: Question) -> Plan:
     """The plan for this machine. Raises ``BadRequest`` for what a CPU plan cannot honour."""
+    request, facts, model, engine, release = asked.request, asked.facts, asked.model, asked.engine, asked.release
+    max_model_len = asked.max_model_len
     load, cpu = request.load, facts.cpu
     limits = request.limits
     problems = []

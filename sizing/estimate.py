@@ -21,8 +21,8 @@ from sizing.facts import Facts, Gpu, Precision
 from sizing.memory import MemoryAnswer, memory
 from sizing.performance import performance
 from sizing.plan import Estimate
+from sizing.replica import running_requests
 from sizing.request import sentences
-from sizing.search import running_requests
 from sizing.setup import Asked, Setup, resolve
 from sizing.traffic import Traffic
 from sizing.units import GIB

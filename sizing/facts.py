@@ -358,10 +358,24 @@ class FixedArguments(Fact):
     kv_cache_fp8: str
 
 
+class SearchedSettings(Fact):
+    """Values that a plan may give a setting, in the order they are tried; the engine's own default needs no value."""
+
+    max_num_batched_tokens: tuple[int, ...]
+    max_num_seqs: tuple[int, ...]
+    gpu_memory_utilization: tuple[float, ...]
+    source: str
+
+
 class Engine(Fact):
-    """An engine: what can be deployed, its words for the settings, and what a replica needs of its host."""
+    """
+    An engine: what can be deployed, its words for the settings, and what a replica needs of its host.
+
+    ``server``: whose server code it is, which decides models, parsers and memory rules.
+    """
 
     id: Literal["vllm", "sglang", "vllm-cpu"]
+    server: Literal["vllm", "sglang"]
     default_version: str
     host_memory_base_gib: float
     host_memory_per_gpu_gib: float
@@ -372,6 +386,7 @@ class Engine(Fact):
     start_source: str
     flags: dict[str, str]
     fixed: FixedArguments
+    searched: SearchedSettings | None = None
     env: dict[str, str]
     versions: tuple[EngineVersion, ...]
 

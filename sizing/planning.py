@@ -8,18 +8,15 @@ the nearest thing that works.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
-from functools import partial
-from typing import NamedTuple, TypeVar
 
 from sizing import __version__
-from sizing.candidates import Host
 from sizing.cpu import plan_local
-from sizing.engine_args import PORT, Settings, engine_args, thinking_default, yarn_override
-from sizing.errors import BadRequest, DoesNotFit, KitError, UnknownFact, Unsupported
-from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
+from sizing.engine_args import PORT, Settings, engine_args, thinking_default
+from sizing.errors import DoesNotFit, KitError
+from sizing.facts import Facts, Model
 from sizing.host_needs import checkpoint_bytes, drain_s, image_pull_s, pod, weight_load_s
 from sizing.plan import (
     EngineSettings,
@@ -33,114 +30,28 @@ from sizing.plan import (
     Rejected,
     Serve,
 )
-from sizing.request import Limits, Place, Request, Targets
+from sizing.question import Question, question
+from sizing.request import Place, Request, Targets
 from sizing.search import Found, Option, search
-from sizing.setup import served_by
 from sizing.warnings import warnings
-
-T = TypeVar("T")
 
 RUNNERS_UP = 3
 CENT = Decimal("0.01")  # a difference that no price list shows
-ROOM = 2  # max_model_len over the mean request, where the request does not limit it
-SHORTEST_MAX_MODEL_LEN = 8192
-
-
-class Inquiry(NamedTuple):
-    """A request with every name in it looked up: what the search, and whoever compares, starts from."""
-
-    request: Request
-    model: Model
-    engine: Engine
-    release: EngineVersion
-    max_model_len: int
-
-    def search(self, facts: Facts, usable: list[Host] | None = None) -> Found:
-        """Every option that meets it (on the *usable* hosts, where given), cheapest first, and what was rejected."""
-        return search(self.request, facts, self.model, self.engine, self.release, self.max_model_len, usable)
-
-
-def inquire(request: Request, facts: Facts, model: Model | None = None) -> Inquiry:
-    """*request* looked up in *facts*; *model* replaces the catalogue's. Raises as ``plan``, save ``DoesNotFit``."""
-    model, request = _known(request, facts, model)
-    engine = facts.engines[request.limits.engine or "vllm"]
-    release = engine.version(request.limits.engine_version)
-    served_by(model, "sglang" if engine.id == "sglang" else "vllm", release.version)
-    thinking_default(model, request.serving)
-    if model.modality in ("embedding", "reranker"):
-        raise Unsupported(
-            f"{model.name} ({model.modality}) generates no tokens, and the kit plans chat services so far; "
-            f"`qwenkit estimate` answers its memory"
-        )
-    length = context_length(request, model)
-    yarn_override(model, length)
-    return Inquiry(request, model, engine, release, length)
 
 
 def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
     """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
-    asked = inquire(request, facts, model)
-    request, model, engine, release, length = asked
+    asked = question(request, facts, model)
     if request.place.kind == "local":
-        return plan_local(name, request, facts, model, engine, release, length)
-    found = asked.search(facts)
+        return plan_local(name, asked)
+    found = search(asked)
     if not found.options:
-        raise DoesNotFit(_what_would_work(request, facts, model, engine, release, length, found))
-    return _assemble(name, request, facts, model, engine, release, found)
+        raise DoesNotFit(_what_would_work(asked, found))
+    return _assemble(name, asked, found)
 
 
-def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, Request]:
-    """The model and the request with its implied precision; every name without facts is reported at once."""
-    problems: list[str] = []
-
-    def look_up(look: Callable[[], T]) -> T | None:
-        try:
-            return look()
-        except KitError as refusal:
-            problems.extend(refusal.problems)
-            return None
-
-    found = look_up(lambda: facts.model(request.model)) if model is None else (model, None)
-    for gpu in request.limits.gpus or ():
-        look_up(partial(facts.gpu, gpu))
-    if request.place.host is not None:
-        look_up(lambda: facts.host(request.place.host or ""))
-    look_up(lambda: facts.engines[request.limits.engine or "vllm"].version(request.limits.engine_version))
-    precise = look_up(lambda: with_precision(request, found[1])) if found else None
-    if problems or found is None or precise is None:
-        raise UnknownFact(*problems)
-    return found[0], precise
-
-
-def with_precision(request: Request, implied: Repository | None) -> Request:
-    """The request with the precision that its repository implies. Raises ``BadRequest`` if the two disagree."""
-    if implied is None:
-        return request
-    asked = request.limits.precision
-    if implied == "gguf":
-        raise BadRequest(
-            f"{request.model} holds GGUF files, which neither vLLM nor SGLang serves well; name the plain model"
-        )
-    if asked not in (None, implied):
-        raise BadRequest(f"{request.model} is {implied} but limits.precision asks for {asked}; leave one of them out")
-    return request.model_copy(
-        update={"limits": Limits.model_validate({**request.limits.model_dump(), "precision": implied})}
-    )
-
-
-def context_length(request: Request, model: Model) -> int:
-    """``max_model_len``: as limited, else room for twice the mean request, at least 8192, at most the native length."""
-    if request.limits.max_model_len:
-        return request.limits.max_model_len
-    tokens = request.load.input_tokens + request.load.output_tokens
-    native = model.context.native_tokens
-    roomy = math.ceil(ROOM * tokens / 1024) * 1024
-    return max(min(max(SHORTEST_MAX_MODEL_LEN, roomy), native), tokens)
-
-
-def _assemble(
-    name: str, request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, found: Found
-) -> Plan:
+def _assemble(name: str, asked: Question, found: Found) -> Plan:
+    request, facts, model, engine, release = asked.request, asked.facts, asked.model, asked.engine, asked.release
     best = found.options[0]
     host, setup, answer = best.candidate.host, best.setup, best.memory
     settings = Settings(
@@ -155,7 +66,7 @@ def _assemble(
     served_name = request.serving.name or model.key
     weights = best.candidate.repository
     weight_bytes = checkpoint_bytes(model, best.candidate.precision)
-    support = model.sglang if engine.id == "sglang" else model.vllm
+    support = model.sglang if engine.server == "sglang" else model.vllm
     load_s = weight_load_s(engine, weight_bytes)
     drain = drain_s(best.performance.ttft_s.mean, best.performance.tpot_s.mean, request.load.output_tokens)
     return Plan(
@@ -261,8 +172,9 @@ def _lost(option: Option, best: Option) -> Rejected:
     return Rejected(candidate=option.label, reason=reason, usd_per_hour=option.cost.usd_per_hour)
 
 
-def _relaxations(request: Request, length: int, facts: Facts) -> Iterator[tuple[str, Request, int]]:
+def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
     """Ways to ask for less or of more hardware, mildest first: each alone, all at once, larger hosts, the cloud."""
+    request, facts, length = asked.request, asked.facts, asked.max_model_len
     limits = request.limits
     shorter = request.load.input_tokens + request.load.output_tokens
     single: list[tuple[str, dict[str, object]]] = []
@@ -294,20 +206,18 @@ def _relaxations(request: Request, length: int, facts: Facts) -> Iterator[tuple[
         yield "on AWS", request.model_copy(update={"place": Place(kind="aws-eks")}), length
 
 
-def _what_would_work(
-    request: Request, facts: Facts, model: Model, engine: Engine, release: EngineVersion, length: int, found: Found
-) -> str:
-    load = request.load
-    asked = f"{load.concurrency} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
+def _what_would_work(asked: Question, found: Found) -> str:
+    load = asked.request.load
+    wanted = f"{load.concurrency} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
     closest = found.nearest or found.rejected[-1]
     sentence = (
-        f"nothing of {len(found.rejected)} candidates carries {model.name} for {asked} of {load.input_tokens} + "
-        f"{load.output_tokens} tokens at max_model_len {length}; nearest is {closest.candidate}: "
+        f"nothing of {len(found.rejected)} candidates carries {asked.model.name} for {wanted} of {load.input_tokens} + "
+        f"{load.output_tokens} tokens at max_model_len {asked.max_model_len}; nearest is {closest.candidate}: "
         f"{closest.reason.rstrip('.')}."
     )
-    for how, relaxed, relaxed_length in _relaxations(request, length, facts):
+    for how, relaxed, relaxed_length in _relaxations(asked):
         try:
-            options = search(relaxed, facts, model, engine, release, relaxed_length).options
+            options = search(replace(asked, request=relaxed, max_model_len=relaxed_length)).options
         except KitError:
             continue
         if options:

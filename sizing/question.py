@@ -1,0 +1,110 @@
+"""
+What a request asks, with every name looked up: ``question(request, facts)``.
+
+Everything that names no fact is reported at once. What the request leaves open (precision, hardware, settings) stays
+open; only the context length is decided here, since memory and candidates need it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from sizing.engine_args import thinking_default, yarn_override
+from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
+from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
+from sizing.request import Limits, Request
+from sizing.setup import served_by
+
+T = TypeVar("T")
+
+ROOM = 2  # max_model_len over the mean request, where the request does not limit it
+SHORTEST_MAX_MODEL_LEN = 8192
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request and the facts it names. ``request.limits.precision`` includes what the repository implies."""
+
+    request: Request
+    facts: Facts
+    model: Model
+    engine: Engine
+    release: EngineVersion
+    max_model_len: int
+
+
+def question(request: Request, facts: Facts, model: Model | None = None) -> Question:
+    """
+    *request* with its names looked up. *model* replaces the catalogue's (weights in a folder of one's own).
+
+    Raises:
+        BadRequest: contradictions with the model.
+        UnknownFact: names without facts, all of them.
+        Unsupported: that release of the engine does not serve the model so.
+    """
+    model, request = _known(request, facts, model)
+    engine = facts.engines[request.limits.engine or "vllm"]
+    release = engine.version(request.limits.engine_version)
+    served_by(model, engine.server, release.version)
+    thinking_default(model, request.serving)
+    if model.modality in ("embedding", "reranker"):
+        raise Unsupported(
+            f"{model.name} ({model.modality}) generates no tokens, and the kit plans chat services so far; "
+            f"`qwenkit estimate` answers its memory"
+        )
+    length = context_length(request, model)
+    yarn_override(model, length)
+    return Question(request, facts, model, engine, release, length)
+
+
+def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, Request]:
+    """The model and the request with its implied precision; every name without facts is reported at once."""
+    problems: list[str] = []
+
+    def look_up(look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except KitError as refusal:
+            problems.extend(refusal.problems)
+            return None
+
+    found = look_up(lambda: facts.model(request.model)) if model is None else (model, None)
+    for gpu in request.limits.gpus or ():
+        look_up(partial(facts.gpu, gpu))
+    if request.place.host is not None:
+        look_up(lambda: facts.host(request.place.host or ""))
+    look_up(lambda: facts.engines[request.limits.engine or "vllm"].version(request.limits.engine_version))
+    precise = look_up(lambda: with_precision(request, found[1])) if found else None
+    if problems or found is None or precise is None:
+        raise UnknownFact(*problems)
+    return found[0], precise
+
+
+def with_precision(request: Request, implied: Repository | None) -> Request:
+    """The request with the precision that its repository implies. Raises ``BadRequest`` if the two disagree."""
+    if implied is None:
+        return request
+    asked = request.limits.precision
+    if implied == "gguf":
+        raise BadRequest(
+            f"{request.model} holds GGUF files, which neither vLLM nor SGLang serves well; name the plain model"
+        )
+    if asked not in (None, implied):
+        raise BadRequest(f"{request.model} is {implied} but limits.precision asks for {asked}; leave one of them out")
+    return request.model_copy(
+        update={"limits": Limits.model_validate({**request.limits.model_dump(), "precision": implied})}
+    )
+
+
+def context_length(request: Request, model: Model) -> int:
+    """``max_model_len``: as limited, else room for twice the mean request, at least 8192, at most the native length."""
+    if request.limits.max_model_len:
+        return request.limits.max_model_len
+    tokens = request.load.input_tokens + request.load.output_tokens
+    native = model.context.native_tokens
+    roomy = math.ceil(ROOM * tokens / 1024) * 1024
+    return max(min(max(SHORTEST_MAX_MODEL_LEN, roomy), native), tokens)

@@ -1,0 +1,237 @@
+"""
+One replica under its share of a load: ``Replicas(question).carrying(shape, share)``.
+
+Given the cards and the precision, the engine's settings are searched here (``data/engines/<engine>.toml``,
+``[searched]``): the first that meets every target is taken. What one setting misses says which others can help, so only
+those are tried. Everything is in figures of one replica; hosts and money are the search's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sizing.errors import BadRequest, KitError
+from sizing.facts import Gpu, Precision
+from sizing.memory import MemoryAnswer, memory
+from sizing.performance import Performance, performance
+from sizing.question import Question
+from sizing.setup import Asked, KvDtype, Setup, resolve
+from sizing.traffic import Traffic
+
+BURST_ROOM = 1.25  # max_num_seqs over the expected concurrency, so that a burst is not queued at once
+DEFAULT_SEQUENCES = 256  # where a rate is asked: vLLM's own default, since nothing says how many overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a replica lies on cards: ``tp * pp`` of one kind, weights in *precision*."""
+
+    gpu: Gpu
+    tp: int
+    precision: Precision
+    kv_cache_dtype: KvDtype
+    pp: int = 1
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for shapes whose figures are equal."""
+        return self.gpu.id, self.tp, self.pp, self.precision, self.kv_cache_dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A replica's part of the load: requests in flight, or requests per second."""
+
+    concurrency: int | None
+    request_rate: float | None
+
+    def __str__(self) -> str:
+        if self.concurrency is not None:
+            return f"{self.concurrency} request{'' if self.concurrency == 1 else 's'} in flight"
+        return f"{self.request_rate:g} requests/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The engine settings that are searched; utilisation None is the engine's own default."""
+
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    gpu_memory_utilization: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A replica that meets every target under its share."""
+
+    setup: Setup
+    memory: MemoryAnswer
+    performance: Performance
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Why a replica does not meet the request, and how near it comes: 1 is a limit just met, 0 unmeasured."""
+
+    reason: str
+    nearness: float = 0.0
+    limit: Literal["memory", "TTFT", "TPOT", "rate", "other"] = "other"
+
+
+@dataclass
+class Replicas:
+    """Replicas of one question; remembers each (shape, share) it was asked."""
+
+    question: Question
+    _known: dict[tuple[object, ...], Replica | Miss] = field(default_factory=dict)
+
+    def carrying(self, shape: Shape, share: Share) -> Replica | Miss:
+        """The replica of *shape* with the first settings that meet every target under *share*, or the nearest miss."""
+        key = (*shape.key, share)
+        if key not in self._known:
+            self._known[key] = self._tuned(shape, share)
+        return self._known[key]
+
+    def _tuned(self, shape: Shape, share: Share) -> Replica | Miss:
+        first, *others = self.tunings(share)
+        result = self.tried(shape, share, first)
+        if isinstance(result, Replica):
+            return result
+        if result.limit in ("memory", "TPOT") and not self._leaner_helps(shape, share, result, [first, *others]):
+            return result
+        nearest, missed_by = result, first
+        for tuning in others:
+            if not _can_help(nearest, missed_by, tuning):
+                continue
+            result = self.tried(shape, share, tuning)
+            if isinstance(result, Replica):
+                return result
+            if result.nearness > nearest.nearness:
+                nearest, missed_by = result, tuning
+        return nearest
+
+    def _leaner_helps(self, shape: Shape, share: Share, miss: Miss, tunings: list[Tuning]) -> bool:
+        """Whether the settings that take least (per utilisation) pass the limit that was missed: if not, none do."""
+        least: dict[float | None, Tuning] = {}
+        for tuning in tunings:
+            least[tuning.gpu_memory_utilization] = min(
+                tuning,
+                least.get(tuning.gpu_memory_utilization, tuning),
+                key=lambda one: (one.max_num_seqs, one.max_num_batched_tokens),
+            )
+        results = [self.tried(shape, share, tuning) for tuning in least.values()]
+        return any(isinstance(result, Replica) or result.limit != miss.limit for result in results)
+
+    def tunings(self, share: Share) -> Iterator[Tuning]:
+        """Every setting that may be tried under *share*, the usual one first."""
+        searched, limits = self.question.engine.searched, self.question.request.limits
+        if searched is None:
+            raise BadRequest(f"{self.question.engine.id} serves no GPU; choose vllm or sglang")
+        roomy = DEFAULT_SEQUENCES if share.concurrency is None else share.concurrency * BURST_ROOM
+        most = min((size for size in searched.max_num_seqs if size >= roomy), default=searched.max_num_seqs[-1])
+        fixed = limits.gpu_memory_utilization
+        utilizations = [fixed] if fixed is not None else [None, *searched.gpu_memory_utilization]
+        for utilization in utilizations:
+            for sequences in sorted((size for size in searched.max_num_seqs if size <= most), reverse=True):
+                for batched in searched.max_num_batched_tokens:
+                    if batched >= sequences:
+                        yield Tuning(batched, sequences, utilization)
+
+    def tried(self, shape: Shape, share: Share, tuning: Tuning) -> Replica | Miss:
+        """The replica with exactly these settings, or what it misses."""
+        asked = self.question
+        try:
+            setup = resolve(
+                asked.model,
+                shape.precision,
+                shape.gpu,
+                engine=asked.engine.server,
+                engine_version=asked.release.version,
+                asked=Asked(
+                    tp=shape.tp,
+                    pp=shape.pp,
+                    max_model_len=asked.max_model_len,
+                    max_num_seqs=tuning.max_num_seqs,
+                    max_num_batched_tokens=tuning.max_num_batched_tokens,
+                    gpu_memory_utilization=tuning.gpu_memory_utilization,
+                    kv_cache_dtype=shape.kv_cache_dtype,
+                ),
+            )
+        except KitError as refusal:
+            return Miss(refusal.problems[0])
+        answer = memory(setup)
+        if not answer.fits:
+            return Miss(answer.reason or "it does not fit", limit="memory")
+        if answer.kv_cache_tokens < asked.max_model_len:
+            return Miss(
+                f"its KV cache holds {answer.kv_cache_tokens} tokens; max_model_len is {asked.max_model_len}",
+                limit="memory",
+            )
+        speed = loaded(asked, setup, answer, share)
+        return self._missed(speed, share) or Replica(setup, answer, speed)
+
+    def _missed(self, speed: Performance, share: Share) -> Miss | None:
+        targets = self.question.request.targets
+        misses = []
+        for name, target_ms, estimate in (
+            ("TTFT", targets.ttft_ms, speed.ttft_s),
+            ("TPOT", targets.tpot_ms, speed.tpot_s),
+        ):
+            reached_s = getattr(estimate, targets.statistic)
+            if target_ms is not None and reached_s is not None and reached_s * 1000 > target_ms:
+                misses.append(
+                    Miss(
+                        f"{name} {targets.statistic} {reached_s * 1000:.0f} ms at {share} a replica; "
+                        f"the target is {target_ms:g} ms",
+                        nearness=target_ms / (reached_s * 1000),
+                        limit="TTFT" if name == "TTFT" else "TPOT",
+                    )
+                )
+        if share.request_rate is not None and speed.saturated:
+            reached = speed.requests_per_s.mean
+            misses.append(
+                Miss(
+                    f"{reached:.2f} requests/s a replica at most; its share is {share.request_rate:g}",
+                    nearness=reached / share.request_rate,
+                    limit="rate",
+                )
+            )
+        return min(misses, key=lambda miss: miss.nearness, default=None)
+
+
+def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) -> Performance:
+    """What a replica of *setup* does under *share* of the question's load."""
+    load = asked.request.load
+    traffic = Traffic(
+        concurrency=share.concurrency,
+        request_rate=share.request_rate,
+        input_tokens=load.input_tokens,
+        output_tokens=load.output_tokens,
+        pattern="poisson" if share.concurrency is None else "closed",
+        requests=None,
+        prefix_hit_rate=load.prefix_hit_rate,
+    )
+    running = running_requests(answer, setup, load.input_tokens + load.output_tokens)
+    return performance(setup, traffic, answer.kv_cache_tokens, running)
+
+
+def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) -> int:
+    """Requests of *request_tokens* that one replica's KV cache holds at once: at least 1, at most max_num_seqs."""
+    full_length = max(1.0, answer.max_concurrency * setup.max_model_len / request_tokens)
+    return max(1, min(setup.max_num_seqs, int(full_length)))
+
+
+def _can_help(miss: Miss, missed_by: Tuning, other: Tuning) -> bool:
+    """Whether *other* can mend what was missed: leaner or larger memory, shorter steps, or sooner prompts."""
+    larger = other.gpu_memory_utilization != missed_by.gpu_memory_utilization
+    more_chunk = other.max_num_batched_tokens > missed_by.max_num_batched_tokens
+    leaner = not more_chunk and other.max_num_seqs <= missed_by.max_num_seqs
+    if miss.limit == "memory":
+        return leaner or larger
+    if miss.limit == "TPOT":
+        return leaner and not larger
+    if miss.limit in ("TTFT", "rate"):
+        return larger or more_chunk
+    return False
