@@ -9,10 +9,13 @@ events nothing changes but the context, in which a step is affine: whole runs of
 
 from __future__ import annotations
 
+import heapq
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sizing.setup import Setup
 from sizing.speed import StepModel
@@ -22,10 +25,12 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class _Request:
-    __slots__ = ("admitted", "arrived", "context", "finish", "first", "left", "resumed", "todo")
+    __slots__ = ("admitted", "arrived", "context", "finish", "first", "left", "order", "resumed", "todo", "tokens")
 
     def __init__(self, arrived: float, context: int, todo: int, left: int) -> None:
         self.arrived = arrived
+        self.order = 0  # of admission
+        self.tokens = left  # steps of its answer
         self.context = context  # tokens in the KV cache
         self.todo = todo  # tokens to compute before the next token comes out
         self.left = left  # tokens still to be generated
@@ -33,6 +38,9 @@ class _Request:
         self.finish = 0  # decode step at whose end it is answered
         self.admitted = False
         self.resumed = False
+
+    def __lt__(self, other: _Request) -> bool:
+        return (self.finish, self.order) < (other.finish, other.order)
 
 
 @dataclass(slots=True)
@@ -57,29 +65,45 @@ class Replica:
         self.places = max(1, min(setup.max_num_seqs, max_running))
         self.kv = kv_cache_tokens
         hit_rate = traffic.prefix_hit_rate if setup.prefix_caching else 0.0
-        self.hit = min(int(traffic.input_tokens * hit_rate), traffic.input_tokens - 1)
-        self.input = traffic.input_tokens
-        self.output = max(1, round(traffic.output_tokens / step.tokens_per_step))  # steps, not tokens
+        per_step = step.tokens_per_step
+        self.lengths = [  # hit, input, and steps of the answer, of requests in turn
+            (min(int(tokens_in * hit_rate), tokens_in - 1), tokens_in, max(1, round(tokens_out / per_step)))
+            for tokens_in, tokens_out in traffic.lengths or ((traffic.input_tokens, traffic.output_tokens),)
+        ]
+        self.output = sum(steps for _, _, steps in self.lengths) / len(self.lengths)
+        self.tower_s = step.tower_s(traffic.tower_flop)
         self.gap_s = step.constants["request_s"]
         self.poll = step.constants["poll_steps"]
 
-    def request(self, arrived: float) -> _Request:
-        return _Request(arrived, self.hit, self.input - self.hit, self.output)
+    def request(self, arrived: float, number: int) -> _Request:
+        """The request that is sent as the *number*-th."""
+        hit, tokens_in, steps = self.lengths[number % len(self.lengths)]
+        return _Request(arrived, hit, tokens_in - hit, steps)
 
     def capacity(self) -> int:
-        """Sequences that run together for long: each holds its prompt and, on average, half its answer."""
-        return max(1, min(self.places, int(self.kv / (self.input + self.output / 2))))
+        """Sequences that run together for long: each holds its prompt and, over its life, half its answer."""
+        lived = sum(steps for _, _, steps in self.lengths)
+        held = sum(steps * (tokens_in + steps / 2) for _, tokens_in, steps in self.lengths) / lived
+        return max(1, min(self.places, int(self.kv / held)))
 
-    def spread(self, count: int) -> deque[_Request]:
-        """*count* running sequences at evenly spread, slightly shaken points of their life, next to finish first."""
-        running: deque[_Request] = deque()
+    def spread(self, count: int) -> list[_Request]:
+        """
+        *count* running sequences at evenly spread, slightly shaken points of their life, next to finish first.
+
+        Who is met running has a long answer more often than not: in proportion to it.
+        """
+        lived = list(accumulate(steps for _, _, steps in self.lengths))
+        running = []
         for index in range(count):
             shaken = (index + (index * _GOLDEN) % 1) / count
-            left = 1 + int(shaken * (self.output - 1))
-            request = _Request(0.0, self.input + self.output - left, 0, left)
+            at = (index + 0.5) * _GOLDEN % 1 * lived[-1]
+            _, tokens_in, steps = self.lengths[min(bisect_right(lived, at), len(lived) - 1)]
+            left = 1 + int(shaken * (steps - 1))
+            request = _Request(0.0, tokens_in + steps - left, 0, left)
             request.admitted = request.resumed = True
             request.finish = left
             running.append(request)
+        running.sort()
         return running
 
     def play(
@@ -88,7 +112,7 @@ class Replica:
         wanted: int,
         *,
         closed: int = 0,
-        running: deque[_Request] | None = None,
+        running: list[_Request] | None = None,
         until_first: bool = False,
     ) -> Run:
         """
@@ -100,26 +124,27 @@ class Replica:
             running: sequences already decoding at time 0.
         """
         step_s, budget, places, kv, mixed = self.step.step_s, self.budget, self.places, self.kv, self.mixed
-        running = running or deque()
+        running = running or []  # a heap: next to finish first
         waiting: deque[_Request] = deque()
         ttft: list[float] = []
         tpot: list[float] = []
         coming = deque(arrivals)
+        sent = 0
         now, decoded, finished, partial, held = 0.0, 0, 0, 0, sum(request.context for request in running)
         token_time = tokens = 0.0
-        queue_at_last, due, look = 0, False, 0
+        queue_at_last, due, look, admissions = 0, False, 0, 0
         gap, poll_every = self.gap_s, self.poll
 
         def answer(at: float) -> None:
             """Take what has its last token out of the running sequences."""
             nonlocal finished, held, closed
             while running and running[0].finish <= decoded:
-                request = running.popleft()
+                request = heapq.heappop(running)
                 held -= request.context + request.left
                 if request.first >= 0:
                     finished += 1
-                    if self.output > 1:
-                        tpot.append((at - request.first) / (self.output - 1))
+                    if request.tokens > 1:
+                        tpot.append((at - request.first) / (request.tokens - 1))
                 if closed > 0:
                     closed -= 1
                     coming.append(at)
@@ -131,9 +156,10 @@ class Replica:
                 if decoded >= look or not running:
                     due = False
                     while coming and coming[0] + gap <= now:
-                        waiting.append(self.request(coming.popleft()))
+                        waiting.append(self.request(coming.popleft(), sent))
+                        sent += 1
                     queue_at_last = len(waiting)
-            chunk = pairs = 0
+            chunk = pairs = admitted = 0
             ready: list[_Request] = []
             if waiting:
                 room = budget - len(running) if mixed else budget
@@ -145,6 +171,8 @@ class Replica:
                         if (crowded or full) and (running or ready or partial):
                             break
                         request.admitted = True
+                        request.order = admissions = admissions + 1
+                        admitted += not request.resumed
                         held += request.context + request.todo
                         partial += 1
                     tokens_now = min(request.todo, room - chunk)
@@ -159,7 +187,7 @@ class Replica:
                     ready.append(request)
             if chunk:
                 decoding = len(running) if mixed else 0
-                took = step_s(decoding, held if decoding else 0, chunk, pairs / chunk)
+                took = step_s(decoding, held if decoding else 0, chunk, pairs / chunk) + admitted * self.tower_s
                 now += took
                 token_time += took * len(running)
                 if decoding:
@@ -173,7 +201,7 @@ class Replica:
                         request.left -= 1
                     request.resumed = True
                     request.finish = decoded + request.left
-                    running.append(request)
+                    heapq.heappush(running, request)
                 answer(now)
                 continue
             if not running:
@@ -186,7 +214,9 @@ class Replica:
             if due:
                 steps = max(1, min(steps, look - decoded))
             if held + count > kv and count > 1:
-                victim = running.pop()  # youngest first; what it had is computed again
+                victim = max(running, key=lambda request: request.order)  # the youngest; it is computed again
+                running.remove(victim)
+                heapq.heapify(running)
                 left = victim.finish - decoded
                 done = victim.context + victim.left - left
                 held -= done

@@ -80,6 +80,7 @@ class StepModel:
     engine_prefill_s: float
     launch_s: float  # on the CPU, all kernels one by one, while the GPU works
     eager: bool  # decode steps are launched kernel by kernel too
+    tower_flops: float  # of the towers of images and sound
     graph_rows: float  # up to so many rows with a prompt among them, one launch replays a captured graph
     sequence_s: float
 
@@ -161,9 +162,14 @@ class StepModel:
             engine_prefill_s=constants["prefill_step_s"],
             launch_s=launch,
             eager=setup.enforce_eager,
+            tower_flops=tp * bf16_flops * constants["gemm_bf16"],
             graph_rows=0.0 if setup.enforce_eager else constants["graph_rows"],
             sequence_s=constants["sequence_s"],
         )
+
+    def tower_s(self, flop: float) -> float:
+        """Seconds in the towers for *flop* operations, spread over the ranks; bf16 as the towers always are."""
+        return flop / self.tower_flops
 
     def step_s(
         self,

@@ -15,7 +15,13 @@ _MOST_REQUESTS = 20_000  # a third of a second to simulate
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What arrives at one replica. Exactly one of ``concurrency`` and ``request_rate`` (requests/s) is given."""
+    """
+    What arrives at one replica. Exactly one of ``concurrency`` and ``request_rate`` (requests/s) is given.
+
+    ``lengths`` are the (input, output) tokens of requests in turn, from the first again after the last; empty: all have
+    ``input_tokens`` and ``output_tokens``, which are the means otherwise. ``gaps`` are relative times between arrivals,
+    in turn; empty: exponential ones. ``tower_flop`` is what images and sound of a request cost before its prompt.
+    """
 
     concurrency: int | None
     request_rate: float | None
@@ -24,6 +30,9 @@ class Traffic:
     pattern: Pattern = "closed"
     requests: int | None = None
     prefix_hit_rate: float = 0.0
+    lengths: tuple[tuple[int, int], ...] = ()
+    gaps: tuple[float, ...] = ()
+    tower_flop: float = 0.0
 
     def __post_init__(self) -> None:
         problems = []
