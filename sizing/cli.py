@@ -120,6 +120,27 @@ def compare_command(
     console().print(comparison(rows, by.value))
 
 
+@app.command("report")
+def report_command(
+    name: Name,
+    into: Annotated[Path | None, typer.Option(help="The file to write; <name>-report.html otherwise.")] = None,
+) -> None:
+    """Write the report of a deployment: one HTML file with plots, which opens from disk and loads nothing."""
+    from sizing.facts import load_facts
+    from sizing.page import html
+    from sizing.report import report
+    from sizing.request import read_request
+
+    folder = _deployment(name)
+    target = into or Path(f"{folder.name}-report.html")
+    page = html(report(folder.name, read_request(folder / "request.toml"), load_facts()))
+    try:
+        target.write_text(page, encoding="utf-8")
+    except OSError as failed:
+        raise BadRequest(f"{target} cannot be written: {failed.strerror}") from None
+    print(target)
+
+
 @app.command()
 def write(
     name: Name,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from sizing.errors import BadRequest
 from sizing.host_needs import SYSTEM_DISK_GIB
@@ -35,6 +35,11 @@ def _environment() -> Environment:
     )
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment
+
+
+def page_template(name: str) -> Template:
+    """A template that is a web page: what is put into it is escaped."""
+    return _environment().overlay(autoescape=True).get_template(name)
 
 
 def render(plan: Plan) -> dict[str, str]:

@@ -1,0 +1,255 @@
+"""A ``Report`` as one self-contained HTML file: ``html(report)``. It loads nothing and needs no script to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from sizing import plots, words
+from sizing.compare import Row
+from sizing.plan import Estimate, LedgerLine, Plan
+from sizing.plots import Bar, Curve, Mark, Segment
+from sizing.render import page_template
+from sizing.report import Choice, Loaded, Report, front
+from sizing.units import gib
+
+LEDGER_BARS = 10
+PALETTE = 8  # colours of ledger lines in the style sheet, c0 to c7
+
+
+class Picture(NamedTuple):
+    """A plot, the sentence it shows, and the same as a table."""
+
+    title: str
+    summary: str
+    svg: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    key: Sequence[tuple[str, str]] = ()  # (colour class, meaning), where labels on the plot do not say it
+
+
+def html(report: Report) -> str:
+    """The page. Equal reports give equal pages, byte for byte."""
+    plan = report.plan
+    return page_template("report.html.j2").render(
+        plan=plan,
+        hardware=words.hardware(plan),
+        asked_for=words.asked_for(plan),
+        chosen=words.chosen(plan),
+        figures=words.figures(plan),
+        provenance=words.provenance(plan),
+        sections=[
+            (title, pictures)
+            for title, pictures in (
+                ("Cost against latency", list(_choices(report))),
+                ("Under load", list(_curves(report))),
+                ("By GPU", list(_by_gpu(report))),
+            )
+            if pictures
+        ],
+        gpus=report.gpus,
+        usd=words.usd,
+        band=_band,
+        way=_way,
+    )
+
+
+def _band(estimate: Estimate, scale: float) -> str:
+    return f"{estimate.low * scale:,.0f} to {estimate.high * scale:,.0f}"
+
+
+def _way(row: Row) -> str:
+    host = f"{row.hosts} x {row.host}, {row.place}" if row.host else "what-if: no host with a price"
+    replicas = f", {row.replicas} replicas" if row.replicas and row.replicas > 1 else ""
+    return f"{host}; {row.gpus} GPU{'' if row.gpus == 1 else 's'}, {row.precision}, TP {row.tp}{replicas}"
+
+
+def _brief(gpu: str) -> str:
+    """A card's name as a label: without the trailing words of a long one."""
+    return " ".join(gpu.split()[:3])
+
+
+def _choices(report: Report) -> Iterator[Picture]:
+    targets = report.plan.request.targets
+    latencies: tuple[tuple[str, Callable[[Choice], float], float | None], ...] = (
+        ("TTFT", lambda choice: choice.ttft_s * 1000, targets.ttft_ms),
+        ("TPOT", lambda choice: choice.tpot_s * 1000, targets.tpot_ms),
+    )
+    for name, latency, target in latencies:
+        if not report.choices:
+            return
+        best = front(report.choices, latency)
+        marks = {choice: _choice_mark(choice, name, latency(choice)) for choice in report.choices}
+        label = f"{name} {targets.statistic}, ms"
+        to_what = "first token" if name == "TTFT" else "next token"
+        summary = (
+            f"{_ways(len(report.choices))} to serve the request; on the line, nothing is both cheaper and faster to "
+            f"its {to_what} ({_ways(len(best))})."
+        )
+        yield Picture(
+            f"Cost against {name}",
+            summary,
+            plots.scatter(
+                list(marks.values()), [marks[choice] for choice in best], "$ an hour", label, target, summary
+            ),
+            ("way", "$/h", label, "meets the targets", "Pareto front"),
+            [
+                (
+                    choice.label,
+                    words.usd(choice.usd_per_hour),
+                    f"{latency(choice):,.1f}",
+                    "yes" if choice.meets else "no",
+                    "yes" if choice in best else "",
+                )
+                for choice in sorted(report.choices, key=lambda one: one.usd_per_hour)
+            ],
+            (("chosen", "chosen"), ("on-front", "Pareto front"), ("meets", "meets"), ("misses", "misses a target")),
+        )
+
+
+def _ways(count: int) -> str:
+    return f"{count} way{'' if count == 1 else 's'}"
+
+
+def _choice_mark(choice: Choice, name: str, latency_ms: float) -> Mark:
+    cards = f"{choice.gpus} x " if choice.gpus > 1 else ""
+    kind = "chosen" if choice.chosen else "meets" if choice.meets else "misses"
+    return Mark(
+        float(choice.usd_per_hour),
+        latency_ms,
+        kind,  # type: ignore[arg-type]
+        f"{cards}{_brief(choice.gpu)} {choice.precision}",
+        f"{choice.label}: {choice.usd_per_hour:.2f} $/h, {name} {latency_ms:,.1f} ms",
+    )
+
+
+def _curves(report: Report) -> Iterator[Picture]:
+    if not report.curve:
+        return
+    load, targets = report.plan.request.load, report.plan.request.targets
+    asked = float(load.concurrency or load.request_rate or 0)
+    unit = "requests in flight" if load.concurrency else "requests a second"
+    full = next((point.load for point in report.curve if point.saturated), None)
+    until = f"requests queue from {plots.short(full)} on" if full else "nothing queues at these loads"
+    kinds: tuple[tuple[str, str, Callable[[Loaded], Estimate], float, float | None], ...] = (
+        ("TTFT", "ms", lambda point: point.ttft_s, 1000, targets.ttft_ms),
+        ("TPOT", "ms", lambda point: point.tpot_s, 1000, targets.tpot_ms),
+        ("output", "tokens/s", lambda point: point.output_tokens_per_s, 1, None),
+        ("cost", "$ per million output tokens", partial(_usd_per_million, report.plan), 1, None),
+    )
+    for name, measure, of, scale, target in kinds:
+        estimates = [of(point) for point in report.curve]
+        has_p95 = all(estimate.p95 is not None for estimate in estimates)
+        curve = Curve(
+            [estimate.mean * scale for estimate in estimates],
+            [estimate.low * scale for estimate in estimates],
+            [estimate.high * scale for estimate in estimates],
+            [(estimate.p95 or 0) * scale for estimate in estimates] if has_p95 else [],
+        )
+        title = f"{name[0].upper()}{name[1:]} under load"
+        summary = f"{name[0].upper()}{name[1:]} over {unit}, with the band of 9 in 10 measurements; {until}."
+        loads = [point.load for point in report.curve]
+        yield Picture(
+            title,
+            summary,
+            plots.curve(loads, curve, unit, f"{name}, {measure}", target, asked, full, summary),
+            (unit, f"{name} mean, {measure}", "low", "high", *(["p95"] if has_p95 else [])),
+            [
+                tuple(plots.short(round(value, 2)) for value in row)
+                for row in zip(loads, curve.mean, curve.low, curve.high, *([curve.p95] if has_p95 else []), strict=True)
+            ],
+        )
+
+
+def _usd_per_million(plan: Plan, point: Loaded) -> Estimate:
+    """What a million output tokens cost at that load: the hour's price over the hour's tokens."""
+    speed, usd_per_hour = point.output_tokens_per_s, float(plan.cost.usd_per_hour)
+
+    def usd(tokens_per_s: float) -> float:
+        return usd_per_hour / (tokens_per_s * 3600 / 1_000_000)
+
+    return Estimate(
+        mean=usd(speed.mean), low=usd(speed.high), high=usd(speed.low), basis=speed.basis, source=speed.source
+    )
+
+
+def _by_gpu(report: Report) -> Iterator[Picture]:
+    chosen = report.plan.placement.gpu
+    runs = sorted((row for row in report.gpus if row.ledger), key=lambda row: row.gpu != chosen)
+    bars = ([] if chosen else [_plan_bar(report.plan)]) + [(_row_bar(row), row.ledger) for row in runs]
+    bars = bars[:LEDGER_BARS]
+    names = list(dict.fromkeys(line.name for _, ledger in bars for line in ledger if line.bytes > 0))
+    rest = names.pop(names.index(bars[0][1][-1].name))
+    colours = {name: f"c{index % PALETTE}" for index, name in enumerate(names)} | {rest: "rest"}
+    summary = "The memory of one card, line by line, in GiB: the bar is the whole card. The chosen one comes first."
+    yield Picture(
+        "Where the memory goes",
+        summary,
+        plots.bars([Bar(*labels, _segments(ledger, colours)) for labels, ledger in bars], summary),
+        ("card", *colours),
+        [
+            (labels[0], *(f"{gib(sum(line.bytes for line in ledger if line.name == name)):.2f}" for name in colours))
+            for labels, ledger in bars
+        ],
+        [(colour, name) for name, colour in colours.items()],
+    )
+    priced = [row for row in report.gpus if row.usd_per_million_output_tokens is not None]
+    priced.sort(key=lambda row: row.usd_per_million_output_tokens or 0)
+    if not priced:
+        return
+    summary = (
+        f"Dollars per million output tokens on the cheapest way of each of {len(priced)} cards that are sold or owned, "
+        f"at the asked load: idle cards of a large host are paid for too."
+    )
+    yield Picture(
+        "Cost per million tokens",
+        summary,
+        plots.dots([_price_mark(row, chosen) for row in priced], "$ per million output tokens", summary),
+        ("GPU", "way", "$ per million output tokens", "$/h", "meets the targets"),
+        [
+            (
+                row.subject,
+                _way(row),
+                words.usd(row.usd_per_million_output_tokens),
+                words.usd(row.usd_per_hour),
+                "yes" if row.verdict == "meets" else "no",
+            )
+            for row in priced
+        ],
+        (("chosen", "chosen"), ("meets", "meets"), ("misses", "misses a target")),
+    )
+
+
+def _plan_bar(plan: Plan) -> tuple[tuple[str, str], tuple[LedgerLine, ...]]:
+    return ("this machine's pod", f"{gib(plan.memory.device_bytes):.2f} GiB"), plan.memory.ledger
+
+
+def _row_bar(row: Row) -> tuple[str, str]:
+    cards = "" if row.gpus == 1 else f", one of {row.gpus}"
+    return f"{_brief(row.subject)} {row.precision}{cards}", f"{gib(row.device_bytes or 0):.2f} GiB"
+
+
+def _segments(ledger: Sequence[LedgerLine], colours: dict[str, str]) -> list[Segment]:
+    whole = sum(max(0, line.bytes) for line in ledger)
+    return [
+        Segment(
+            line.bytes / whole,
+            colours[line.name],
+            f"{line.name} {gib(line.bytes):.1f}",
+            f"{line.name}: {gib(line.bytes):.2f} GiB ({line.basis})",
+        )
+        for line in ledger
+        if line.bytes > 0
+    ]
+
+
+def _price_mark(row: Row, chosen: str | None) -> Mark:
+    kind = "misses" if row.verdict != "meets" else "chosen" if row.subject == chosen else "meets"
+    return Mark(
+        float(row.usd_per_million_output_tokens or 0),
+        0,
+        kind,  # type: ignore[arg-type]
+        _brief(row.subject) + (" (home)" if row.place == "home" else ""),
+        f"{row.subject}: {_way(row)}, {words.usd(row.usd_per_million_output_tokens)} per million output tokens",
+    )

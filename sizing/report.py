@@ -1,0 +1,161 @@
+"""
+What the report of a deployment shows, as data: ``report(name, request, facts)``.
+
+The plan; every option of its place by cost and latency, with those that are cheaper but miss a target; what the chosen
+setup does from little load to more than it carries; and the cheapest way on every GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict
+
+from sizing.compare import Row, compare
+from sizing.facts import Facts, Precision
+from sizing.plan import Estimate, Plan
+from sizing.planning import plan
+from sizing.question import Question, question
+from sizing.replica import Share, loaded
+from sizing.request import Request, Targets
+from sizing.search import Option, search
+
+LEAST_DOUBLINGS, MOST_DOUBLINGS = 2, 6  # of the asked load, until it queues
+RATES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)  # of the asked request rate
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(_Part):
+    """A way to serve the request: what it costs, and its latency by the statistic that the targets name."""
+
+    label: str
+    gpu: str
+    gpus: int
+    precision: Precision
+    usd_per_hour: Decimal
+    ttft_s: float
+    tpot_s: float
+    meets: bool
+    chosen: bool
+
+
+class Loaded(_Part):
+    """What the whole deployment does at *load* requests in flight, or per second."""
+
+    load: float
+    ttft_s: Estimate
+    tpot_s: Estimate
+    output_tokens_per_s: Estimate
+    saturated: bool
+
+
+class Report(_Part):
+    """Everything on the page. ``choices`` cheapest first; ``curve`` ascending; both empty for a CPU plan."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+    curve: tuple[Loaded, ...]
+    gpus: tuple[Row, ...]
+
+
+def report(name: str, request: Request, facts: Facts) -> Report:
+    """The report of deployment *name*. Raises whatever ``planning.plan`` does."""
+    planned = plan(name, request, facts)
+    rows = compare(request, facts, "gpu")
+    if planned.placement.kind == "local":
+        return Report(plan=planned, choices=(), curve=(), gpus=rows)
+    asked = question(request, facts)
+    options = search(asked).options
+    return Report(
+        plan=planned,
+        choices=tuple(_choices(asked, options)),
+        curve=tuple(_curve(asked, options[0])),
+        gpus=rows,
+    )
+
+
+def front(choices: tuple[Choice, ...], latency: Callable[[Choice], float]) -> list[Choice]:
+    """Those that no other beats in both cost and *latency*, cheapest first."""
+    found: list[Choice] = []
+    for choice in sorted(choices, key=lambda one: (one.usd_per_hour, latency(one))):
+        if not found or latency(choice) < latency(found[-1]):
+            found.append(choice)
+    return found
+
+
+def _choices(asked: Question, options: tuple[Option, ...]) -> Iterator[Choice]:
+    """The cheapest host for every layout of cards, with the layouts that only miss a target."""
+    free = replace(asked, request=asked.request.model_copy(update={"targets": Targets()}))
+    statistic = asked.request.targets.statistic
+    seen = set()
+    every = [(option, True) for option in options] + [(option, False) for option in search(free).options]
+    for option, meets in every:
+        setup, speed = option.setup, option.performance
+        if not meets and _within(option, asked.request.targets):
+            continue
+        layout = (setup.gpu.id, setup.tp, setup.pp, option.replicas, setup.precision, setup.kv_cache_dtype, meets)
+        if layout in seen:
+            continue
+        seen.add(layout)
+        yield Choice(
+            label=option.label,
+            gpu=setup.gpu.id,
+            gpus=option.replicas * setup.tp * setup.pp,
+            precision=setup.precision,
+            usd_per_hour=option.cost.usd_per_hour,
+            ttft_s=getattr(speed.ttft_s, statistic),
+            tpot_s=getattr(speed.tpot_s, statistic),
+            meets=meets,
+            chosen=option is options[0],
+        )
+
+
+def _within(option: Option, targets: Targets) -> bool:
+    speed = option.performance
+    return all(
+        target_ms is None or getattr(estimate, targets.statistic) * 1000 <= target_ms
+        for target_ms, estimate in ((targets.ttft_ms, speed.ttft_s), (targets.tpot_ms, speed.tpot_s))
+    )
+
+
+def _loads(request: Request, replicas: int) -> Iterator[float]:
+    """Ascending loads, the asked one among them: doublings in flight, or parts and multiples of a rate."""
+    load = request.load
+    if load.request_rate is not None:
+        yield from (load.request_rate * part for part in RATES)
+        return
+    asked = load.concurrency or 1
+    total = replicas
+    while total < asked * 2**MOST_DOUBLINGS:
+        yield total
+        if total < asked < 2 * total:
+            yield asked
+        total *= 2
+
+
+def _curve(asked: Question, option: Option) -> Iterator[Loaded]:
+    """The chosen setup under ``_loads``: past the asked load, until requests queue."""
+    load, full = asked.request.load, 0
+    for total in _loads(asked.request, option.replicas):
+        part = total / option.replicas
+        share = Share(None, part) if load.request_rate is not None else Share(math.ceil(part), None)
+        speed = loaded(asked, option.setup, option.memory, share)
+        one = speed.output_tokens_per_s
+        yield Loaded(
+            load=float(total),
+            ttft_s=speed.ttft_s,
+            tpot_s=speed.tpot_s,
+            output_tokens_per_s=one.model_copy(
+                update={part: getattr(one, part) * option.replicas for part in ("mean", "low", "high")}
+            ),
+            saturated=speed.saturated,
+        )
+        full += speed.saturated
+        if full >= 2 and total >= (load.concurrency or 0) * 2**LEAST_DOUBLINGS:
+            return

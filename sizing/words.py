@@ -1,0 +1,119 @@
+"""A plan in words and formatted figures, for the terminal and the page alike. GiB, ms and dollars appear here."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from sizing.plan import Estimate, Plan
+
+
+class Figure(NamedTuple):
+    """An expected figure as text; ``met`` is None where nothing was asked of it."""
+
+    name: str
+    mean: str
+    band: str
+    p95: str
+    target: str
+    met: bool | None
+    basis: str
+    source: str
+
+
+def asked_for(plan: Plan) -> str:
+    """The load and the targets of the request in one sentence."""
+    load, targets = plan.request.load, plan.request.targets
+    amount = f"{load.concurrency:,} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
+    hits = f", {load.prefix_hit_rate:.0%} of the prompt cached" if load.prefix_hit_rate else ""
+    limits = [
+        f"{name} {targets.statistic} at most {limit:,g} ms"
+        for name, limit in (("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms))
+        if limit is not None
+    ]
+    wanted = f"; {', '.join(limits)}" if limits else "; no latency target"
+    return f"{amount} of {load.input_tokens:,} + {load.output_tokens:,} tokens{hits}{wanted}"
+
+
+def hardware(plan: Plan) -> str:
+    """Hosts, cards and region."""
+    placement = plan.placement
+    cards = f"{placement.gpus_per_host} x {placement.gpu}" if placement.gpu else "CPU only"
+    where = f" in {placement.region}" if placement.region else ""
+    return f"{placement.hosts} x {placement.host_type} ({cards}){where}"
+
+
+def chosen(plan: Plan) -> list[tuple[str, str]]:
+    """What the plan decided, as (term, text)."""
+    placement, engine, memory = plan.placement, plan.engine, plan.memory
+    stages = f", PP {engine.pp}" if engine.pp > 1 else ""
+    cards = f", {placement.gpus_per_replica} GPU each (TP {engine.tp}{stages})" if placement.gpu else ""
+    utilization = (
+        "" if engine.gpu_memory_utilization is None else f", gpu_memory_utilization {engine.gpu_memory_utilization:g}"
+    )
+    limit = placement.power_limit_w_per_gpu
+    return [
+        ("model", f"{plan.model.repository} in {plan.model.precision}, licence {plan.model.licence}"),
+        ("hardware", f"{hardware(plan)}, {placement.disk_gib} GiB of disk{f', {limit} W a GPU' if limit else ''}"),
+        ("replicas", f"{placement.replicas}{cards}"),
+        ("engine", f"{engine.name} {engine.version}, {engine.image}"),
+        (
+            "settings",
+            f"max_model_len {engine.max_model_len}, max_num_seqs {engine.max_num_seqs}, max_num_batched_tokens "
+            f"{engine.max_num_batched_tokens}, KV {engine.kv_cache_dtype}{utilization}",
+        ),
+        (
+            "KV cache",
+            f"{memory.kv_cache_tokens:,} tokens a replica ({memory.kv_cache_tokens_low:,} to "
+            f"{memory.kv_cache_tokens_high:,}): {memory.max_concurrency:g} requests of max_model_len at once",
+        ),
+    ]
+
+
+def figures(plan: Plan) -> list[Figure]:
+    """TTFT, TPOT and throughput with band, p95 and target."""
+    targets, estimates = plan.request.targets, plan.estimates
+
+    def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None) -> Figure:
+        digits = 0 if estimate.mean * scale >= 100 else 1
+
+        def show(value: float) -> str:
+            return f"{value * scale:,.{digits}f}"
+
+        reached = getattr(estimate, targets.statistic)
+        return Figure(
+            name,
+            f"{show(estimate.mean)} {unit}",
+            f"{show(estimate.low)} to {show(estimate.high)} {unit}",
+            "" if estimate.p95 is None else f"{show(estimate.p95)} {unit}",
+            "" if limit is None else f"{targets.statistic} at most {limit:,g} {unit}",
+            None if limit is None or reached is None else reached * scale <= limit,
+            estimate.basis,
+            estimate.source,
+        )
+
+    return [
+        figure("TTFT", estimates.ttft_s, 1000, "ms", targets.ttft_ms),
+        figure("TPOT", estimates.tpot_s, 1000, "ms", targets.tpot_ms),
+        figure("output", estimates.output_tokens_per_s, 1, "tokens/s", None),
+        figure("requests", estimates.requests_per_s, 1, "a second", None),
+    ]
+
+
+def provenance(plan: Plan) -> list[tuple[str, str, str]]:
+    """(basis, source, what rests on it) for every figure of the plan, each source once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, basis, source in (
+        *((line.name, line.basis, line.source) for line in plan.memory.ledger),
+        *((figure.name, figure.basis, figure.source) for figure in figures(plan)),
+    ):
+        found.setdefault((basis, source), []).append(name)
+    rows = [(basis, source, ", ".join(names)) for (basis, source), names in found.items()]
+    if plan.cost.prices_dated:
+        rows.append(("documented", f"price tables, the oldest of {plan.cost.prices_dated}", "cost"))
+    return rows
+
+
+def usd(amount: Decimal | None) -> str:
+    """Dollars and cents; nothing for no price."""
+    return "" if amount is None else f"${amount:,.2f}"
