@@ -50,10 +50,10 @@ def plan_local(name: str, asked: Question) -> Plan:
         problems.append(f"limits.precision {limits.precision} has no CPU kernel in the pinned build; use bf16")
     if limits.min_replicas > 1:
         problems.append(f"limits.min_replicas is {limits.min_replicas}; this machine holds 1")
-    for name in ("gpus", "usd_per_hour", "gpu_memory_utilization"):
-        if getattr(limits, name) is not None:
+    for limit in ("gpus", "usd_per_hour", "gpu_memory_utilization"):
+        if getattr(limits, limit) is not None:
             problems.append(
-                f'limits.{name} means nothing at the place "local": there is no GPU and no price; leave it out'
+                f'limits.{limit} means nothing at the place "local": there is no GPU and no price; leave it out'
             )
     if limits.kv_cache_dtype == "fp8":
         problems.append("limits.kv_cache_dtype fp8 has no CPU kernel in the pinned build; leave it out")

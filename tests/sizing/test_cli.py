@@ -38,6 +38,13 @@ def test_explain_lists_every_rejected_candidate() -> None:
     assert "more candidates were rejected" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in ROOT.glob("deployments/*/plan.json")), ids=lambda path: path.name
+)
+def test_a_plan_carries_the_name_of_its_folder(folder: Path) -> None:
+    assert json.loads((folder / "plan.json").read_text())["name"] == folder.name
+
+
 def test_committed_files_are_fresh() -> None:
     done = qwenkit("check")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
