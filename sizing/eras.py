@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from sizing.facts import DATA, Fact
 from sizing.versions import release_of
@@ -29,21 +29,23 @@ class VllmEra(Fact):
     first: str
     name: str
     gpu_memory_utilization: float
-    whole_prompt_profile: bool = False
-    min_compute_capability: float = 0.0
+    min_compute_capability: float
+    whole_prompt_profile: bool
+    multimodal_gib: float
+    v2_runner: Literal["none", "text", "dense", "all"]
     sampler_copies: float
-    sampler_copies_v2: float = 0.0
+    sampler_copies_v2: float
+    sampler_sharded: bool
     head_copy: bool
-    graphs_in_budget: bool
-    graphs_in_budget_v2: bool = False
+    captures_by_sequences: bool
     graphs_gib: float
     graphs_gib_per_layer: float
+    graphs_in_budget: bool
+    graphs_in_budget_v2: bool
     non_torch_gib: float
     non_torch_gib_with_tp: float
-    multimodal_gib: float
     hybrid_prefix_caching: bool
     states_limit_sequences: bool
-    v2_runner: bool
     low_gib: float
     high_gib: float
     source: str
@@ -76,7 +78,7 @@ class SglangEra(Fact):
 
     first: str
     name: str
-    fraction_by_tp: dict[int, float] | None = None
+    fraction_by_tp: dict[int, float]
     reserve: SglangReserve | None = None
     multimodal_factor: float
     low_gib: float
@@ -91,8 +93,13 @@ class SglangRules(Fact):
     era: tuple[SglangEra, ...]
 
 
-def _table(engine: str) -> dict[str, object]:
-    return tomllib.loads((DATA / "memory" / f"{engine}.toml").read_text())
+def _table(engine: str) -> dict[str, Any]:
+    """The engine's file, where an era keeps every field of the one before it that it does not state anew."""
+    table = tomllib.loads((DATA / "memory" / f"{engine}.toml").read_text())
+    eras: list[dict[str, Any]] = [{}]
+    for era in table["era"]:
+        eras.append(eras[-1] | era)
+    return table | {"era": eras[1:]}
 
 
 @lru_cache(maxsize=1)

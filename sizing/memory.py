@@ -93,8 +93,10 @@ def memory(setup: Setup) -> MemoryAnswer:
         pp=setup.pp,
         expert_parallel=setup.expert_parallel,
     )
-    loaded = [stage.total + stage.padding + slots for stage, slots in zip(per_stage, adapters, strict=True)]
     extra = overhead(setup)
+    loaded = [
+        stage.total + stage.padding + extra.rotary + slots for stage, slots in zip(per_stage, adapters, strict=True)
+    ]
     free = [_kv_bytes(setup, resident, extra) for resident in loaded]
     held = _capacity(setup, kv, free)
     fullest = min(range(len(free)), key=lambda stage: free[stage] / max(1, kv[stage].block_bytes))
@@ -135,7 +137,7 @@ def _kv_bytes(setup: Setup, loaded: int, extra: Overhead) -> int:
         return round((setup.device_bytes - extra.non_torch) * share) - loaded
     budget = round(setup.device_bytes * share)
     graphs = 0 if extra.graphs_outside else extra.graphs
-    measured = extra.non_torch + extra.activation + extra.multimodal + graphs
+    measured = extra.non_torch + extra.activation + graphs
     return budget - loaded - measured
 
 
@@ -164,10 +166,10 @@ def _ledger(setup: Setup, stage: StageWeights, adapters: int, extra: Overhead, k
         LedgerLine("vision and audio towers", stage.towers, "calculated", arithmetic),
         LedgerLine("MTP draft layer", stage.draft, "calculated", arithmetic),
         LedgerLine("LoRA adapters", adapters, "calculated", "slots x rank x layers (sizing/lora.py)"),
+        LedgerLine("rotary tables", extra.rotary, "calculated", "positions x rotated width (sizing/overheads.py)"),
         LedgerLine("allocator rounding", stage.padding, "calculated", "PyTorch rounds large allocations to 2 MiB"),
         LedgerLine("CUDA context and libraries", extra.non_torch, "measured", extra.source),
         LedgerLine("activations", extra.activation, "calculated", extra.source),
-        LedgerLine("image and audio encoding", extra.multimodal, "measured", extra.source),
         LedgerLine("CUDA graphs", extra.graphs, "calculated", extra.source),
         LedgerLine("KV cache", kv_bytes, "calculated", extra.source),
     ]

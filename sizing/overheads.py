@@ -19,14 +19,25 @@ from sizing.units import GIB, MIB
 FLOAT32_BYTES = 4
 ACTIVATION_BYTES = 2
 UNKNOWN_VERSION_FACTOR = 2  # how much wider the band is outside the known versions
+MROPE_POSITIONS = 4  # vLLM mrope.py: room for the frames of a long video
+IMAGE_PATCHES = 65_536  # the largest image of every Qwen tower: 16,384 tokens of 2 x 2 patches
+LARGEST_CAPTURE = 512  # tokens of the largest CUDA graph
+GRAPHS_OF_A_FULL_CAPTURE = 51
+SMALLEST_GRAPHS_GIB = 0.05  # CUDA modules and streams of a first graph
 
 
 class Overhead(NamedTuple):
-    """Bytes of one GPU besides weights and KV. ``graphs_outside``: not counted by the engine's budget."""
+    """
+    Bytes of one GPU besides weights and KV.
+
+    ``activation`` is the peak of the profiled step, ``steady`` the same without what only a cold compilation takes;
+    ``graphs_outside``: not counted by the engine's budget.
+    """
 
     non_torch: int
+    rotary: int
     activation: int
-    multimodal: int
+    steady: int
     graphs: int
     graphs_outside: bool
     high_slack: int
@@ -39,13 +50,12 @@ def overhead(setup: Setup) -> Overhead:
     return _vllm_overhead(setup) if setup.engine == "vllm" else _sglang_overhead(setup)
 
 
-def _runs_v2(era: VllmEra, model: Model) -> bool:
-    """vLLM's second model runner took over plain dense text models first (ground-truth.md 1.5; the H200 logs)."""
-    return era.v2_runner and not (model.experts or model.linear_attention or model.vision or model.audio)
-
-
-def _multimodal(setup: Setup) -> bool:
-    return setup.model.params.tower > 0 and not setup.text_only
+def runs_v2(era: VllmEra, model: Model) -> bool:
+    """Whether vLLM's second model runner serves *model*; it took over kind by kind (era's ``v2_runner``)."""
+    image_or_audio = model.vision is not None or model.audio is not None
+    kind = "all" if model.experts or model.linear_attention else "dense" if image_or_audio else "text"
+    order = ("none", "text", "dense", "all")
+    return order.index(era.v2_runner) >= order.index(kind)
 
 
 def _uses_flashinfer(setup: Setup) -> bool:
@@ -54,30 +64,81 @@ def _uses_flashinfer(setup: Setup) -> bool:
     return generation == 10 or (setup.kv_cache_dtype == "fp8" and generation != 9)
 
 
+def rotary_bytes(setup: Setup) -> int:
+    """
+    Bytes of the table of rotations, whole on every GPU: a row for every position the checkpoint can reach.
+
+    Source: vLLM 0.32.0 ``rotary_embedding``; with it Qwen3.5-27B weighs the 50.22 GiB that its H200 log states.
+    """
+    context, shape = setup.model.context, setup.model.shape
+    positions = context.native_tokens
+    if setup.max_model_len > positions:
+        positions = context.yarn_tokens or positions
+    if setup.engine == "vllm" and (setup.model.vision or context.rope.mrope_section):
+        positions *= MROPE_POSITIONS
+    return round(positions * shape.head_dim * (context.rope.partial_rotary_factor or 1) * ACTIVATION_BYTES)
+
+
+def _step_bytes(setup: Setup) -> int:
+    """Peak of one forward pass: the widest layer's inputs and outputs; an MoE layer's two workspaces."""
+    shape, experts, tokens = setup.model.shape, setup.model.experts, setup.max_num_batched_tokens
+    if experts:
+        width = experts.intermediate_size // (1 if setup.expert_parallel else setup.tp)
+        inner = max(width, shape.hidden_size) + max(2 * width, shape.hidden_size)
+        return tokens * (experts.per_token * inner + 3 * shape.hidden_size) * ACTIVATION_BYTES
+    return tokens * (3 * (shape.intermediate_size or 0) // setup.tp + 3 * shape.hidden_size) * ACTIVATION_BYTES
+
+
+def _encoder_bytes(setup: Setup) -> tuple[int, int]:
+    """
+    (peak, what stays while the language model runs) of encoding the largest image, as the engine does while profiling.
+
+    A patch's pixels in fp32, three copies of its features, and the feed-forward layer's inputs and output. Qwen3.5's
+    tower: 1.85 GiB; m104 and m115 logged 1.86.
+    """
+    vision = setup.model.vision
+    if setup.text_only or vision is None:
+        return 0, 0
+    pixels = 3 * 2 * vision.patch_size**2 * FLOAT32_BYTES
+    wide = (3 if vision.gated_ffn else 2) * vision.intermediate_size // setup.tp
+    features = (3 * vision.hidden_size + wide) * ACTIVATION_BYTES
+    kept = vision.output_size * (1 + vision.deepstack_mergers) * ACTIVATION_BYTES
+    return IMAGE_PATCHES * (pixels + features), IMAGE_PATCHES // 4 * kept
+
+
+def _captured_share(setup: Setup, era: VllmEra) -> float:
+    """Sizes captured as CUDA graphs, of all: up to twice max_num_seqs where the era lets that decide."""
+    if not era.captures_by_sequences:
+        return 1.0
+    largest = min(2 * setup.max_num_seqs * (1 + setup.speculative_tokens), LARGEST_CAPTURE)
+    small = sum(size <= largest for size in (1, 2, 4)) + min(largest, 255) // 8
+    return (small + max(0, (largest - 256) // 16 + 1)) / GRAPHS_OF_A_FULL_CAPTURE
+
+
 def _vllm_overhead(setup: Setup) -> Overhead:
     model, shape, tokens = setup.model, setup.model.shape, setup.max_num_batched_tokens
     era = vllm_era(setup.engine_version, setup.gpu.compute_capability)
-    v2 = _runs_v2(era, model)
-    logits = setup.max_num_seqs * shape.vocab_size * FLOAT32_BYTES
-    experts = model.experts
+    v2 = runs_v2(era, model)
+    step, hidden = _step_bytes(setup), tokens * shape.hidden_size * ACTIVATION_BYTES
+    sampling = 0
+    if model.modality != "embedding":
+        copies = era.sampler_copies_v2 if v2 else era.sampler_copies
+        sampling = round(copies * setup.max_num_seqs * shape.vocab_size * FLOAT32_BYTES)
+        if era.sampler_sharded:
+            sampling //= setup.tp
     if era.whole_prompt_profile:
-        width = experts.per_token * experts.intermediate_size if experts else shape.intermediate_size or 0
-        per_token = 3 * width // setup.tp + 3 * shape.hidden_size
-        steady = compiling = round(tokens * per_token * ACTIVATION_BYTES + era.sampler_copies * logits)
+        activation = steady = step + sampling + (round(era.multimodal_gib * GIB) if _multimodal(setup) else 0)
     else:
-        workspace = 0
-        if experts:
-            width = 2 * experts.intermediate_size // setup.tp + shape.hidden_size
-            workspace = tokens * experts.per_token * width * ACTIVATION_BYTES
-        sampling = round((era.sampler_copies_v2 if v2 else era.sampler_copies) * logits) + workspace
-        hidden = 2 * tokens * shape.hidden_size * ACTIVATION_BYTES
-        head = shape.vocab_size * shape.hidden_size * 2 // setup.tp
-        steady = sampling + hidden
-        compiling = max(head, sampling) + hidden if era.head_copy and not setup.enforce_eager else steady
+        encoding, encoded = _encoder_bytes(setup)
+        workspace = step - 3 * hidden if model.experts else 0  # kept from the step on
+        steady = max(step, sampling + hidden + workspace) + encoded
+        compiling = shape.vocab_size * shape.hidden_size * 2 // setup.tp + 2 * hidden + encoded
+        activation = max(steady, compiling) if era.head_copy and not setup.enforce_eager else steady
+        activation, steady = max(activation, encoding), max(steady, encoding)
     graphs = round((era.graphs_gib + era.graphs_gib_per_layer * shape.layers / setup.pp) * GIB)
+    graphs = max(round(graphs * _captured_share(setup, era)), round(SMALLEST_GRAPHS_GIB * GIB))
     if setup.max_loras:
         graphs *= 2  # cudagraph_specialize_lora: every size is captured with and without adapters
-    counted = era.graphs_in_budget_v2 if v2 else era.graphs_in_budget
     several = setup.tp > 1 or setup.pp > 1
     non_torch = round((era.non_torch_gib_with_tp if several else era.non_torch_gib) * GIB)
     if _uses_flashinfer(setup):
@@ -85,15 +146,20 @@ def _vllm_overhead(setup: Setup) -> Overhead:
     widen = UNKNOWN_VERSION_FACTOR if outside_known("vllm", setup.engine_version) else 1
     return Overhead(
         non_torch=non_torch,
-        activation=compiling,
-        multimodal=round(era.multimodal_gib * GIB) if _multimodal(setup) else 0,
+        rotary=rotary_bytes(setup),
+        activation=activation,
+        steady=steady,
         graphs=0 if setup.enforce_eager else graphs,
-        graphs_outside=not counted,
+        graphs_outside=not (era.graphs_in_budget_v2 if v2 else era.graphs_in_budget),
         # A start with a warm compile cache does not copy the output head (m039 and m040: two boots of one setup).
-        high_slack=round(era.high_gib * GIB) * widen + compiling - steady,
+        high_slack=round(era.high_gib * GIB) * widen + activation - steady,
         low_slack=round(era.low_gib * GIB) * widen,
         source=f"vLLM {era.first}+, {era.name}",
     )
+
+
+def _multimodal(setup: Setup) -> bool:
+    return setup.model.params.tower > 0 and not setup.text_only
 
 
 def _sglang_overhead(setup: Setup) -> Overhead:
@@ -101,8 +167,9 @@ def _sglang_overhead(setup: Setup) -> Overhead:
     widen = UNKNOWN_VERSION_FACTOR if outside_known("sglang", setup.engine_version) else 1
     return Overhead(
         non_torch=round(sglang_rules().context_gib * GIB),
+        rotary=rotary_bytes(setup),
         activation=0,
-        multimodal=0,
+        steady=0,
         graphs=0,
         graphs_outside=True,
         high_slack=round(era.high_gib * GIB) * widen,

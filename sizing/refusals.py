@@ -36,7 +36,7 @@ def refusal(
     model, card, total = setup.model, setup.gpu.id, setup.device_bytes
     what = f"{model.name} in {setup.precision}"
     taken = loaded + overhead.non_torch
-    adapters = loaded - stage.total - stage.padding
+    adapters = loaded - stage.total - stage.padding - overhead.rotary
     usable = round(total * setup.gpu_memory_utilization)
     if setup.engine == "vllm" and setup.max_num_batched_tokens < setup.max_num_seqs:
         return (
@@ -94,7 +94,7 @@ def _outside_budget(setup: Setup, loaded: int, layout: KvLayout, overhead: Overh
     total, card = setup.device_bytes, setup.gpu.id
     if overhead.graphs_outside:
         # The measured activation is free again when graphs are captured.
-        spare = round(total * (1 - setup.gpu_memory_utilization)) + overhead.activation + overhead.multimodal
+        spare = round(total * (1 - setup.gpu_memory_utilization)) + overhead.activation
         if overhead.graphs > spare:
             return (
                 f"CUDA graphs of {setup.model.name} take {gib(overhead.graphs):.2f} GiB beside the budget; "

@@ -296,10 +296,9 @@ def _sglang_defaults(model: Model, version: str, asked: Asked, total_bytes: int)
 
 
 def _sglang_fraction(era: SglangEra, tier: SglangTier, chunk: int, tp: int, pp: int, total_bytes: int) -> float:
-    if era.fraction_by_tp:
-        return era.fraction_by_tp[max(size for size in era.fraction_by_tp if size <= tp)]
-    assert era.reserve is not None
     reserve = era.reserve
+    if reserve is None:
+        return era.fraction_by_tp[max(size for size in era.fraction_by_tp if size <= tp)]
     graphs = tier.graph_batch_tp4 if tp >= 4 else tier.graph_batch
     mib = reserve.base_mib + 1.5 * max(chunk, 2048) + 2 * graphs + reserve.mib_per_gpu * tp * pp
     mib += reserve.prefill_graphs_mib

@@ -51,7 +51,6 @@ class WeightFormat(Fact):
     group: int | None = None
     scale_bits: int = 0
     zero_bits: int = 0
-    repacked: bool = False
     recipes_differ: bool = False
     loaded_zero_bits: tuple[LoadedZeros, ...] = ()
 
@@ -95,8 +94,7 @@ class StageWeights:
     """
     Bytes on one GPU of a stage: ``total`` = text + embedding + towers + draft.
 
-    Outside the total: ``padding``, what the allocator rounds up (in ``text`` where the format is repacked on loading),
-    and ``host``, what lies in host memory.
+    Outside the total: ``padding``, what the allocator rounds up, and ``host``, what lies in host memory.
     """
 
     total: int
@@ -138,7 +136,7 @@ def weights(
     Bytes of weights per GPU, one entry per pipeline stage.
 
     Args:
-        compute_capability: the GPU's, for formats that are repacked on loading; None = as created.
+        compute_capability: the GPU's, for formats whose zero points its kernel wants wider; None = as stored.
     """
     form = weight_formats()[precision]
     repository = model.quantised_repository.get(precision)
@@ -185,8 +183,6 @@ def weights(
             text += Size(shape.hidden_size * 2)  # the final norm
         tables = first + (last and model.modality != "embedding" and not (shape.tie_word_embeddings and first))
         padding = text.rounding + tables * _rounding(embedding)
-        if form.repacked and compute_capability is not None:
-            text, padding = Size(text.bytes + padding), 0
         stage_towers, stage_draft = tower if first else 0, round(draft_size.bytes) if last else 0
         found.append(
             StageWeights(

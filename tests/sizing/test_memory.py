@@ -106,7 +106,9 @@ def test_every_measured_start_is_met_within_one_percent() -> None:
         assert answer.kv_cache_tokens == pytest.approx(start["kv_tokens_config"], rel=0.01), start["case"]
         assert answer.kv_cache_tokens_low <= start["kv_tokens_config"] <= answer.kv_cache_tokens_high
         assert answer.max_concurrency == pytest.approx(start["log"]["max_concurrency"], rel=0.01)
-        assert answer.weight_bytes / GIB == pytest.approx(start["log"]["weights_gib"], rel=0.01)
+        # The log counts what the allocator holds after loading.
+        loaded = sum(line.bytes for line in answer.ledger if line.name in ("rotary tables", "allocator rounding"))
+        assert (answer.weight_bytes + loaded) / GIB == pytest.approx(start["log"]["weights_gib"], abs=0.015)
 
 
 # Rows whose log contradicts its own description, or that ran what this kit does not offer.
