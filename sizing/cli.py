@@ -85,17 +85,29 @@ def plan_command(name: Name, model: Folder = None, as_json: AsJson = False) -> N
     if as_json:
         sys.stdout.write(planned.to_json())
         return
-    from sizing.show import console, explanation
+    from sizing.explain import show_plan
+    from sizing.show import console
 
-    console().print(explanation(planned, every=False))
+    show_plan(console(), planned)
 
 
 @app.command()
-def explain(name: Name) -> None:
-    """Show the plan and, in numbers, why every other candidate lost."""
-    from sizing.show import console, explanation
+def explain(
+    name: Name,
+    gpu: Annotated[str | None, typer.Option(help="Why not on this card, and what would make it enough.")] = None,
+) -> None:
+    """Show the plan, where its numbers come from, what would make other cards enough, and why every candidate lost."""
+    from sizing.compare import compare
+    from sizing.explain import show_card, show_explanation, verdicts
+    from sizing.facts import load_facts
+    from sizing.show import console
 
-    console().print(explanation(_planned(name, None)[1], every=True))
+    planned, facts = _planned(name, None)[1], load_facts()
+    if gpu is None:
+        show_explanation(console(), planned, verdicts(planned, facts))
+    else:
+        row = compare(planned.request, facts, "gpu", [gpu])[0]
+        show_card(console(), planned, row, verdicts(planned, facts, gpu))
 
 
 @app.command("compare")

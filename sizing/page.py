@@ -37,7 +37,7 @@ def html(report: Report) -> str:
         hardware=words.hardware(plan),
         asked_for=words.asked_for(plan),
         chosen=words.chosen(plan),
-        figures=words.figures(plan),
+        figures=words.figures(plan.estimates, plan.request.targets),
         provenance=words.provenance(plan),
         sections=[
             (title, pictures)

@@ -1,4 +1,4 @@
-"""Plans and tables for a terminal: what ``plan``, ``explain``, ``models``, ``gpus`` and ``hosts`` print."""
+"""Tables for a terminal: what ``compare``, ``models``, ``gpus`` and ``hosts`` print, and the terminal itself."""
 
 from __future__ import annotations
 
@@ -6,109 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sizing.facts import Facts
-from sizing.plan import Estimate, Plan
-from sizing.units import gib
+from sizing.plan import Estimate
 
 if TYPE_CHECKING:
     from sizing.compare import Row
-
-BAR_CELLS = 40
-
-
-def plan_view(plan: Plan) -> RenderableType:
-    """Hardware, settings, memory ledger, speed, cost and warnings of *plan*."""
-    title = Text(f"{plan.name}: {plan.model.repository} ({plan.model.precision})")
-    return Panel(Group(_facts(plan), Text(), ledger(plan), Text(), _figures(plan), *_warnings(plan)), title=title)
-
-
-def explanation(plan: Plan, every: bool) -> RenderableType:
-    """The plan, its runners-up and the rejected candidates (with *every*)."""
-    lost = Table(title="Why not the others", expand=True)
-    lost.add_column("candidate", ratio=2)
-    lost.add_column("$/h", justify="right")
-    lost.add_column("reason", ratio=3)
-    rejected = plan.rejected if every else plan.rejected[:0]
-    for loser in (*plan.runners_up, *rejected):
-        lost.add_row(loser.candidate, f"{loser.usd_per_hour:.2f}" if loser.usd_per_hour else "", loser.reason)
-    more = len(plan.rejected) - len(rejected)
-    tail = [Text(f"{more} more candidates were rejected; `qwenkit explain {plan.name}` lists them.")] if more else []
-    return Group(plan_view(plan), *([lost] if lost.row_count else []), *tail)
-
-
-def _facts(plan: Plan) -> Table:
-    placement, engine = plan.placement, plan.engine
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
-    grid.add_column()
-    cards = f"{placement.gpus_per_host} x {placement.gpu}" if placement.gpu else "CPU only"
-    where = f" in {placement.region}" if placement.region else ""
-    grid.add_row(
-        "hardware", f"{placement.hosts} x {placement.host_type} ({cards}){where}, {placement.disk_gib} GiB of disk"
-    )
-    grid.add_row(
-        "replicas", f"{placement.replicas}, {placement.gpus_per_replica} GPU each (TP {engine.tp}, PP {engine.pp})"
-    )
-    grid.add_row("engine", f"{engine.name} {engine.version}, {engine.image}")
-    utilization = (
-        "" if engine.gpu_memory_utilization is None else f", gpu_memory_utilization {engine.gpu_memory_utilization:g}"
-    )
-    grid.add_row(
-        "settings",
-        f"max_model_len {engine.max_model_len}, max_num_seqs {engine.max_num_seqs}, "
-        f"max_num_batched_tokens {engine.max_num_batched_tokens}, KV {engine.kv_cache_dtype}{utilization}",
-    )
-    grid.add_row(
-        "KV cache",
-        f"{plan.memory.kv_cache_tokens:,} tokens ({plan.memory.kv_cache_tokens_low:,} to "
-        f"{plan.memory.kv_cache_tokens_high:,}) a replica: {plan.memory.max_concurrency:g} requests of max_model_len",
-    )
-    return grid
-
-
-def ledger(plan: Plan) -> Table:
-    """The memory of one GPU (or of the pod) line by line, with bars; the lines sum to the device."""
-    table = Table(
-        title=f"Memory of one {plan.placement.gpu or 'pod'}: {gib(plan.memory.device_bytes):.2f} GiB", box=None
-    )
-    for column, justify in (("", "left"), ("GiB", "right"), ("", "left"), ("basis", "left")):
-        table.add_column(column, justify="right" if justify == "right" else "left")
-    for line in plan.memory.ledger:
-        bar = "█" * round(BAR_CELLS * max(0, line.bytes) / plan.memory.device_bytes)
-        table.add_row(line.name, f"{gib(line.bytes):.2f}", bar, line.basis)
-    return table
-
-
-def _figures(plan: Plan) -> Table:
-    estimates, price = plan.estimates, plan.cost
-    table = Table(box=None)
-    for column in ("expected", "mean", "band (9 of 10)", "p95", "basis"):
-        table.add_column(column)
-
-    def row(name: str, estimate: Estimate, scale: float, unit: str) -> None:
-        p95 = "" if estimate.p95 is None else f"{estimate.p95 * scale:,.1f} {unit}"
-        band = f"{estimate.low * scale:,.1f} to {estimate.high * scale:,.1f} {unit}"
-        table.add_row(name, f"{estimate.mean * scale:,.1f} {unit}", band, p95, estimate.basis)
-
-    row("TTFT", estimates.ttft_s, 1000, "ms")
-    row("TPOT", estimates.tpot_s, 1000, "ms")
-    row("output", estimates.output_tokens_per_s, 1, "tokens/s")
-    money = f"${price.usd_per_hour:.2f} an hour, ${price.usd_per_day:.2f} a day, ${price.usd_per_month:.2f} a month"
-    table.add_row(
-        "cost", money, f"${price.usd_per_million_output_tokens:.2f} per million output tokens", "", price.prices_dated
-    )
-    for name, usd in price.lines.items():
-        table.add_row("", f"${usd:.4f} an hour: {name}")
-    return table
-
-
-def _warnings(plan: Plan) -> list[Text]:
-    return [Text(f"! {warning}", style="yellow") for warning in plan.warnings]
 
 
 def model_rows(facts: Facts) -> list[dict[str, object]]:

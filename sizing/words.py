@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from sizing.plan import Estimate, Plan
+from sizing.plan import Estimate, Estimates, Plan
+from sizing.request import Targets
 
 
 class Figure(NamedTuple):
@@ -70,9 +71,8 @@ def chosen(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def figures(plan: Plan) -> list[Figure]:
+def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
     """TTFT, TPOT and throughput with band, p95 and target."""
-    targets, estimates = plan.request.targets, plan.estimates
 
     def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None) -> Figure:
         digits = 0 if estimate.mean * scale >= 100 else 1
@@ -105,7 +105,7 @@ def provenance(plan: Plan) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for name, basis, source in (
         *((line.name, line.basis, line.source) for line in plan.memory.ledger),
-        *((figure.name, figure.basis, figure.source) for figure in figures(plan)),
+        *((figure.name, figure.basis, figure.source) for figure in figures(plan.estimates, plan.request.targets)),
     ):
         found.setdefault((basis, source), []).append(name)
     rows = [(basis, source, ", ".join(names)) for (basis, source), names in found.items()]
