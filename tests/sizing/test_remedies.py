@@ -16,7 +16,7 @@ from sizing.request import Limits, Load, Place, Request, Targets
 FACTS = load_facts()
 
 
-def asked(model: str = "qwen3-8b", concurrency: int = 16, **limits: object) -> Question:
+def asked(model: str = "qwen3-8b", concurrency: int = 24, **limits: object) -> Question:
     request = Request(
         model=model,
         load=Load(concurrency=concurrency, input_tokens=2048, output_tokens=512),
