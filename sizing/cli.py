@@ -230,6 +230,75 @@ def hosts(match: Match = "", as_json: AsJson = False) -> None:
 
 
 @app.command()
+def recommend(
+    context: typer.Context,
+    need: Annotated[
+        list[str] | None, typer.Option(help="text, code, math, vision, audio, long-context, agents.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU you own.")] = None,
+    count: Annotated[int, typer.Option(help="How many of them, in one host.")] = 1,
+    ram_gib: Annotated[int, typer.Option(help="Memory of that host.")] = 64,
+    host: Annotated[str | None, typer.Option(help="A home host to buy (`qwenkit hosts home`).")] = None,
+    usd_per_hour: Annotated[str | None, typer.Option(help="A budget: the cloud, or a home host by the hour.")] = None,
+    usd_per_month: Annotated[str | None, typer.Option(help="The same budget by the month.")] = None,
+    region: Annotated[str, typer.Option(help="AWS region of a budget.")] = "us-east-1",
+    cpu_only: Annotated[bool, typer.Option("--cpu-only", help="No GPU at all.")] = False,
+    commercial: Annotated[bool, typer.Option("--commercial/--non-commercial", help="Will you sell with it?")] = True,
+    concurrency: Annotated[int | None, typer.Option(help="Requests at the same time.")] = None,
+    input_tokens: Annotated[int | None, typer.Option(help="Of a request.")] = None,
+    output_tokens: Annotated[int | None, typer.Option(help="Of an answer.")] = None,
+    ttft_ms: Annotated[float | None, typer.Option(help="Mean time to the first token, at most.")] = None,
+    tpot_ms: Annotated[float | None, typer.Option(help="Mean time per token after it, at most.")] = None,
+    answers: Annotated[int | None, typer.Option(help="How many models.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also why not the others, and errors of the notes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Which Qwen, on which hardware, may I sell with it, what do I give up. Without flags: asks three questions."""
+    from sizing.dialogue import ask_wish, budget
+    from sizing.facts import load_facts
+    from sizing.recommend import Hardware, Wish
+    from sizing.recommend import recommend as recommended
+
+    facts = load_facts()
+    if all(getattr(context.get_parameter_source(name), "name", "") == "DEFAULT" for name in context.params):
+        if not sys.stdin.isatty():
+            raise BadRequest("give flags (`qwenkit recommend --help`), or a terminal in which questions can be asked")
+        wish = ask_wish(lambda question, default: str(typer.prompt(question, default=default)), print, facts)
+    else:
+        own = Hardware(gpu, count, ram_gib, host, budget(usd_per_hour, usd_per_month), region, cpu_only)
+        load = (concurrency, input_tokens, output_tokens, ttft_ms, tpot_ms)
+        wish = Wish(tuple(need or ()), own, commercial, *load, answers)
+    advice = recommended(wish, facts)
+    from sizing.advice_view import advice_data, advice_view
+
+    if as_json:
+        print(json.dumps(advice_data(advice), indent=2, ensure_ascii=False))
+        return
+    from sizing.show import console
+
+    console().print(advice_view(advice, explain))
+
+
+@app.command()
+def errata(match: Match = "", as_json: AsJson = False) -> None:
+    """What the notes this kit started from got wrong, with the correction and its source."""
+    from sizing.errata import load_errata
+
+    _rows([erratum.model_dump(exclude={"touches"}) for erratum in load_errata()], match, as_json)
+
+
+@app.command()
+def licences(match: Match = "", as_json: AsJson = False) -> None:
+    """May I sell with it? Every licence of the catalogue: the verdict, why, and the models under it."""
+    from sizing.facts import load_facts
+    from sizing.licences import licence_rows
+
+    _rows(licence_rows(load_facts()), match, as_json)
+
+
+@app.command()
 def bom(
     name: Annotated[str, typer.Argument(help="A home host (`qwenkit hosts home`), or a deployment at home.")],
     usd_per_kwh: Annotated[float | None, typer.Option(help="Price of electricity instead of the host file's.")] = None,

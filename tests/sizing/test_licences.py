@@ -37,10 +37,10 @@ def test_a_licence_that_no_file_describes_names_the_file_to_add() -> None:
 @pytest.mark.parametrize(
     ("key", "place", "says"),
     [
-        ("qwen2.5-3b", Place(kind="aws-ec2"), "may not be used commercially"),
+        ("qwen2.5-3b", Place(kind="aws-ec2"), "You may not sell"),
         ("qwen2.5-72b", Place(kind="aws-ec2"), "100 million monthly active users"),
         ("qwen3-8b", Place(kind="aws-ec2"), None),
-        ("qwen1.5-0.5b", Place(kind="local"), "may not be used commercially"),
+        ("qwen1.5-0.5b", Place(kind="local"), "You may not sell"),
     ],
 )
 def test_a_plan_warns_of_a_licence_that_is_no_plain_yes(key: str, place: Place, says: str | None) -> None:

@@ -1,0 +1,354 @@
+"""
+Which model, on which hardware, may I sell with it, and what do I give up: ``recommend(wish, facts)``.
+
+The three questions of the source document: the need, the hardware (one's own cards, a home host, a budget, or only a
+CPU) and the licence. The models that can serve the need are tried best first (sizing/needs.py); each that the hardware
+carries comes with a whole plan, until there are enough. Nothing here knows a model's or a card's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic import ValidationError
+
+from sizing.cards import differences
+from sizing.errata import Erratum, touching
+from sizing.errors import BadRequest, DoesNotFit, KitError
+from sizing.facts import Facts, HomeHost, Licence, Model
+from sizing.licences import verdict
+from sizing.needs import Need, load_advice, load_needs, named_needs, published, ranked
+from sizing.plan import Plan
+from sizing.planning import inquire, plan
+from sizing.request import DEFAULT_REGION, Place, Request, sentences
+from sizing.units import gib
+from sizing.weights import weights
+
+MOST_CARDS = 8  # of one kind in one host
+SHOWN = 3  # models named in a refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What there is to run on: exactly one of *gpu* (cards one owns), *host*, *usd_per_hour* and *cpu_only*."""
+
+    gpu: str | None = None
+    count: int = 1
+    memory_gib: int = 64
+    host: str | None = None
+    usd_per_hour: Decimal | None = None
+    region: str = DEFAULT_REGION
+    cpu_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The three answers, and the load; what is None is as data/needs and data/advice.toml assume."""
+
+    needs: tuple[str, ...]
+    hardware: Hardware
+    commercial: bool
+    concurrency: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    answers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """
+    A model with its plan, what its licence says, and what choosing it gives up.
+
+    ``alternative``: the cheapest plan of another kind of place (the cloud for a home host, or the other way round).
+    """
+
+    model: Model
+    plan: Plan
+    alternative: Plan | None
+    licence: Licence
+    verdict: str
+    published: str
+    gives_up: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A model that was tried, as it ranks above some answer or because there were too few, and why it is none."""
+
+    model: Model
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The answers, best first; the models passed over; what else to know; errors of the notes it touches."""
+
+    wish: Wish
+    recommendations: tuple[Recommendation, ...]
+    passed_over: tuple[PassedOver, ...]
+    notes: tuple[str, ...]
+    errata: tuple[Erratum, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A request that its place carries, and the facts that describe the place."""
+
+    usd_per_hour: Decimal
+    request: Request
+    facts: Facts
+
+    def plan(self) -> Plan:
+        return plan(self.request.model, self.request, self.facts)
+
+
+def recommend(wish: Wish, facts: Facts) -> Advice:
+    """
+    The best models for *wish* that its hardware carries and its licence question allows.
+
+    Raises:
+        BadRequest: everything wrong with the wish, at once.
+        DoesNotFit: no model can; some of them with their reasons.
+    """
+    needs = _checked(wish, facts)
+    places = list(_places(wish.hardware, facts))
+    wanted = wish.answers or load_advice().answers
+    found: list[Recommendation] = []
+    passed: list[PassedOver] = []
+    for model in ranked(list(facts.models.values()), needs):
+        if len(found) == wanted:
+            break
+        licence = facts.licence(model)
+        ways = _refused(model, licence, wish, found) or _ways(model, wish, needs, places)
+        if isinstance(ways, str):
+            passed.append(PassedOver(model, ways))
+            continue
+        made = ways[0].plan()
+        other = next((way for way in ways if way.request.place.kind != made.placement.kind), None)
+        found.append(
+            Recommendation(
+                model=model,
+                plan=made,
+                alternative=None if other is None else other.plan(),
+                licence=licence,
+                verdict=verdict(model, licence),
+                published=published(model, needs),
+                gives_up=(*_lesser(passed, needs), *_gives_up(made, model, needs)),
+            )
+        )
+    if not found:
+        raise DoesNotFit(_nothing(wish, needs, passed))
+    subjects = {*wish.needs, *(one.model.key for one in found), *(one.plan.placement.gpu or "" for one in found)}
+    return Advice(wish, tuple(found), tuple(passed), _notes(wish, found, facts), touching(subjects))
+
+
+def _checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
+    """The needs of *wish*. Raises ``BadRequest`` with everything wrong with it."""
+    hardware = wish.hardware
+    kinds = (hardware.gpu is not None, hardware.host is not None, hardware.usd_per_hour is not None, hardware.cpu_only)
+    problems: list[str] = []
+    if sum(kinds) != 1:
+        told = f"it is told in {sum(kinds)} ways" if any(kinds) else "nothing is told"
+        problems.append(
+            f"say in one way what the model runs on ({told}): a GPU of your own, a home host, a budget, or CPU only"
+        )
+    if not wish.needs:
+        problems.append("say what the model is needed for")
+    for number, name, most in (
+        (hardware.count, "cards in a host", MOST_CARDS),
+        (hardware.memory_gib, "GiB of host memory", 8192),
+        (wish.answers or 1, "answers", 20),
+    ):
+        if not 1 <= number <= most:
+            problems.append(f"{number} {name}; 1 to {most} are planned")
+    if hardware.usd_per_hour is not None and not 0 < hardware.usd_per_hour <= 1_000_000:
+        problems.append(f"a budget of {hardware.usd_per_hour:g} $/h; give more than 0 and at most 1,000,000")
+    needs: tuple[Need, ...] = ()
+    try:
+        needs = named_needs(wish.needs)
+    except KitError as refusal:
+        problems.extend(refusal.problems)
+    for look, named in ((facts.gpu, hardware.gpu), (facts.host, hardware.host)):
+        if named is not None:
+            try:
+                look(named)
+            except KitError as refusal:
+                problems.extend(refusal.problems)
+    try:
+        _request("any", False, wish, needs or tuple(load_needs().values()), Place(kind="aws-ec2"))
+    except ValidationError as wrong:
+        problems.extend(sentences(wrong))
+    if problems:
+        raise BadRequest(*problems)
+    return needs
+
+
+def _places(hardware: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
+    """Where to look, each with the facts that describe it: a host of one's own is a fact of this question only."""
+    if hardware.cpu_only:
+        yield Place(kind="local"), facts
+    elif hardware.host is not None:
+        yield Place(kind="home", host=hardware.host), facts
+    elif hardware.gpu is not None:
+        own = _own_host(hardware, facts)
+        yield Place(kind="home", host=own.id), facts.model_copy(update={"hosts": {own.id: own}})
+    else:
+        yield Place(kind="aws-ec2", region=hardware.region), facts
+        for host in facts.hosts.values():
+            yield Place(kind="home", host=host.id), facts
+
+
+def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
+    """A host around the asker's cards: what it cost is spent, so only its electricity counts."""
+    gpu = facts.gpu(hardware.gpu or "")
+    like = min(facts.hosts.values(), key=lambda host: abs(host.gpu_count - hardware.count))
+    rest_w = like.load_w - like.gpu_count * like.power_limit_w_per_gpu
+    return like.model_copy(
+        update={
+            "id": f"your {hardware.count} x {gpu.id}",
+            "gpu": gpu.id,
+            "gpu_count": hardware.count,
+            "memory_gib": hardware.memory_gib,
+            "power_limit_w_per_gpu": gpu.tdp_w,
+            "load_w": rest_w + hardware.count * gpu.tdp_w,
+            "hardware_usd": Decimal(0),
+        }
+    )
+
+
+def _request(key: str, tools: bool, wish: Wish, needs: Sequence[Need], place: Place) -> Request:
+    """*wish* as a request for model *key*: the hardest of the needs' loads, the loosest of their targets."""
+    assumed, cpu = load_advice(), place.kind == "local"
+    ttft, tpot = (assumed.cpu_ttft_ms, assumed.cpu_tpot_ms) if cpu else (assumed.ttft_ms, assumed.tpot_ms)
+    budget = wish.hardware.usd_per_hour
+
+    def first(asked: int | None, otherwise: int) -> int:
+        return otherwise if asked is None else asked
+
+    return Request.model_validate(
+        {
+            "model": key,
+            "load": {
+                "concurrency": first(wish.concurrency, assumed.cpu_concurrency if cpu else assumed.concurrency),
+                "input_tokens": first(wish.input_tokens, max(need.input_tokens for need in needs)),
+                "output_tokens": first(wish.output_tokens, max(need.output_tokens for need in needs)),
+            },
+            "targets": {
+                "ttft_ms": max(need.ttft_ms or ttft.value for need in needs) if wish.ttft_ms is None else wish.ttft_ms,
+                "tpot_ms": max(need.tpot_ms or tpot.value for need in needs) if wish.tpot_ms is None else wish.tpot_ms,
+            },
+            "place": place,
+            "limits": {
+                "engine": "vllm-cpu" if cpu else None,
+                "max_model_len": max(need.context_tokens for need in needs) or None,
+                "usd_per_hour": None if budget is None else float(budget),
+            },
+            "serving": {"tools": tools},
+        }
+    )
+
+
+def _refused(model: Model, licence: Licence, wish: Wish, found: Sequence[Recommendation]) -> str | None:
+    """Why *model* is no answer whatever the hardware: its licence, or an answer of the same build that ranks above."""
+    if wish.commercial and licence.commercial in ("no", "unknown"):
+        return verdict(model, licence)
+    for better in found:
+        if (better.model.shape, better.model.params) == (model.shape, model.params):
+            return f"built like {better.model.name}, which ranks above it at the same cost"
+    return None
+
+
+def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]]) -> list[_Way] | str:
+    """Where *model* is carried, cheapest first; or why nowhere."""
+    ways: list[_Way] = []
+    reasons: list[str] = []
+    for place, facts in places:
+        try:
+            request = _request(model.key, bool(model.vllm.tool_parser), wish, needs, place)
+            ways.append(_Way(_usd_per_hour(model, request, facts), request, facts))
+        except KitError as refusal:
+            reasons.append(refusal.problems[0])
+    return sorted(ways, key=lambda way: way.usd_per_hour) or reasons[0]
+
+
+def _usd_per_hour(model: Model, request: Request, facts: Facts) -> Decimal:
+    """What the cheapest way to serve *request* costs. Raises ``KitError`` where there is none."""
+    if request.place.kind == "local":
+        if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
+            raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
+        return plan(model.key, request, facts).cost.usd_per_hour
+    asked = inquire(request, facts)
+    if request.place.kind == "home":
+        _hopeless(model, facts.host(request.place.host or ""), facts)
+    found = asked.search(facts)
+    if found.options:
+        return found.options[0].cost.usd_per_hour
+    # a home host tries its most frugal layout last
+    closest = found.rejected[-1] if request.place.kind == "home" or not found.nearest else found.nearest
+    raise DoesNotFit(f"{closest.candidate}: {closest.reason}")
+
+
+def _hopeless(model: Model, host: HomeHost, facts: Facts) -> None:
+    """Raises ``DoesNotFit`` where not even the weights fit *host*: no search is needed."""
+    have = host.gpu_count * facts.gpu(host.gpu).cuda_total_gib.value
+    published = [precision for precision in facts.precisions if model.repository(precision)]
+    need = min(gib(weights(model, precision)[0].total) for precision in published)
+    if need > have:
+        raise DoesNotFit(f"its smallest official weights take {need:.1f} GiB; {host.id} has {have:.1f}")
+
+
+def _lesser(passed: Sequence[PassedOver], needs: Sequence[Need]) -> tuple[str, ...]:
+    """What ranks above: a smaller model is given up to, not chosen."""
+    if not passed:
+        return ()
+    best = passed[0].model
+    scores = published(best, needs)
+    return (
+        f"{len(passed)} model{'' if len(passed) == 1 else 's'} that rank{'s' if len(passed) == 1 else ''} above it, "
+        f"the best {best.name}{f' ({scores})' if scores else ''}",
+    )
+
+
+def _gives_up(made: Plan, model: Model, needs: Sequence[Need]) -> tuple[str, ...]:
+    found = []
+    if made.model.precision not in ("bf16", "fp16"):
+        found.append(f"16-bit weights: they are {made.model.precision}")
+    if made.engine.kv_cache_dtype == "fp8":
+        found.append("a 16-bit KV cache: it is fp8")
+    if made.memory.kv_cache_tokens < model.context.native_tokens:
+        found.append(
+            f"a context beyond {made.memory.kv_cache_tokens:,} tokens, of {model.context.native_tokens:,} it has: the "
+            f"KV cache holds no more"
+        )
+    if model.thinking == "never" and any(need.thinking for need in needs):
+        found.append("thinking before the answer")
+    if model.thinking == "always":
+        found.append("short answers: it always thinks first")
+    if model.modality == "omni":
+        found.append(f"speech as output: {model.vllm.stated}")
+    return tuple(found)
+
+
+def _notes(wish: Wish, found: Sequence[Recommendation], facts: Facts) -> tuple[str, ...]:
+    """Whose money is counted; and what sets home and cloud apart where both carry the best model."""
+    notes: list[str] = []
+    if wish.hardware.gpu is not None:
+        notes.append("The hardware is yours: the cost is its electricity alone.")
+    best = found[0]
+    if best.alternative and best.plan.placement.gpu and best.alternative.placement.gpu:
+        one, other = (facts.gpus[made.placement.gpu or ""] for made in (best.plan, best.alternative))
+        notes += differences(one, other, facts)
+    return tuple(notes)
+
+
+def _nothing(wish: Wish, needs: Sequence[Need], passed: Sequence[PassedOver]) -> str:
+    asked = " and ".join(need.id for need in needs)
+    if not passed:
+        return f"no model of the catalogue serves {asked} together"
+    shown = "; ".join(f"{one.model.name}: {one.reason.rstrip('.')}" for one in passed[-SHOWN:])
+    licence = " or by its licence" if wish.commercial else ""
+    return f"each of the {len(passed)} models for {asked} fails on the hardware{licence}, the last ones so: {shown}."

@@ -1,0 +1,122 @@
+"""The recommendation: cases as data, and what holds for every wish."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sizing.errors import BadRequest, DoesNotFit
+from sizing.facts import load_facts
+from sizing.needs import load_needs, ranked
+from sizing.recommend import Advice, Hardware, Wish, recommend
+
+FACTS = load_facts()
+CASES = sorted((Path(__file__).parent / "cases" / "recommend").glob("*.toml"))
+
+
+def wish_of(table: dict[str, Any]) -> Wish:
+    hardware = dict(table["hardware"])
+    if "usd_per_hour" in hardware:
+        hardware["usd_per_hour"] = Decimal(str(hardware["usd_per_hour"]))
+    return Wish(**{**table["wish"], "needs": tuple(table["wish"]["needs"])}, hardware=Hardware(**hardware))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_wish_gets_the_answer_that_the_facts_give(path: Path) -> None:
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    wish, expect = wish_of(table), table["expect"]
+    if "refused" in expect:
+        with pytest.raises((DoesNotFit, BadRequest)) as refusal:
+            recommend(wish, FACTS)
+        told = "\n".join(refusal.value.problems)
+        assert [word for word in (expect["refused"], *expect.get("also", ())) if word not in told] == []
+        return
+    advice = recommend(wish, FACTS)
+    top = advice.recommendations[0]
+    assert top.model.key == expect["top"], table["why"]
+    assert top.licence.id == expect["licence"]
+    assert top.plan.model.precision == expect.get("precision", top.plan.model.precision)
+    assert expect.get("gives_up", "") in "\n".join(top.gives_up)
+    passed = {one.model.key: one.reason for one in advice.passed_over}
+    assert {key: why for key, why in expect.get("passed", {}).items() if why not in passed.get(key, "")} == {}
+
+
+WISHES = [
+    Wish((need,), hardware, commercial)
+    for need in load_needs()
+    for hardware in (Hardware(gpu="RTX 3090", count=2), Hardware(gpu="H100", memory_gib=512), Hardware(gpu="A10G"))
+    for commercial in (True, False)
+]
+
+
+def answered(wish: Wish) -> Advice | None:
+    try:
+        return recommend(wish, FACTS)
+    except DoesNotFit:
+        return None
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=lambda wish: f"{wish.needs[0]}-{wish.hardware.gpu}-{wish.commercial}")
+def test_answers_come_best_first_meet_their_targets_and_may_be_sold_where_asked(wish: Wish) -> None:
+    advice = answered(wish)
+    if advice is None:
+        return
+    needs = [load_needs()[name] for name in wish.needs]
+    order = [model.key for model in ranked(list(FACTS.models.values()), needs)]
+    places = [order.index(one.model.key) for one in advice.recommendations]
+    assert places == sorted(places)
+    for one in advice.recommendations:
+        targets = one.plan.request.targets
+        assert one.plan.estimates.ttft_s.mean * 1000 <= (targets.ttft_ms or 0)
+        assert one.plan.estimates.tpot_s.mean * 1000 <= (targets.tpot_ms or 0)
+        assert not wish.commercial or one.licence.commercial in ("yes", "conditions")
+        assert one.model.name in one.verdict
+    for one in advice.passed_over:
+        assert one.reason
+
+
+def test_every_answer_keeps_the_budget_and_the_alternative_is_another_kind_of_place() -> None:
+    advice = recommend(Wish(("text",), Hardware(usd_per_hour=Decimal(3)), True), FACTS)
+    for one in advice.recommendations:
+        assert one.plan.cost.usd_per_hour <= 3
+        if one.alternative:
+            assert one.alternative.placement.kind != one.plan.placement.kind
+            assert one.plan.cost.usd_per_hour <= one.alternative.cost.usd_per_hour <= 3
+
+
+def test_home_against_cloud_says_what_sets_the_cards_apart() -> None:
+    both = recommend(Wish(("text",), Hardware(usd_per_hour=Decimal(3)), True), FACTS)
+    assert [note.split(":")[0] for note in both.notes] == ["ECC", "24 x 7", "Driver licence", "Warranty", "Power"]
+    own = recommend(Wish(("text",), Hardware(gpu="RTX 4090"), True), FACTS)
+    assert [note for note in own.notes if "electricity" in note]
+
+
+def test_no_two_answers_are_built_alike() -> None:
+    advice = recommend(Wish(("text",), Hardware(gpu="H100", count=2, memory_gib=512), True, answers=8), FACTS)
+    builds = [(one.model.shape, one.model.params) for one in advice.recommendations]
+    assert len(builds) == 8
+    assert all(builds.count(build) == 1 for build in builds)
+
+
+def test_more_cards_never_make_the_best_answer_worse() -> None:
+    order = [model.key for model in ranked(list(FACTS.models.values()), [load_needs()["code"]])]
+    tops = [
+        recommend(Wish(("code",), Hardware(gpu="RTX 4090", count=n, memory_gib=512), True, answers=1), FACTS)
+        for n in (1, 2, 4, 8)
+    ]
+    places = [order.index(advice.recommendations[0].model.key) for advice in tops]
+    assert places == sorted(places, reverse=True)
+
+
+def test_the_notes_error_about_the_480b_is_told_where_code_is_asked() -> None:
+    advice = recommend(Wish(("code",), Hardware(gpu="RTX 4090"), True), FACTS)
+    assert [erratum for erratum in advice.errata if "480B runs on one RTX 4090" in erratum.claim]
+
+
+def test_equal_wishes_get_equal_advice() -> None:
+    wish = Wish(("math",), Hardware(gpu="RTX 5090"), False)
+    assert recommend(wish, FACTS) == recommend(wish, FACTS)
