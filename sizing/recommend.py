@@ -21,8 +21,10 @@ from sizing.facts import Facts, HomeHost, Licence, Model
 from sizing.licences import verdict
 from sizing.needs import Need, load_advice, load_needs, named_needs, published, ranked
 from sizing.plan import Plan
-from sizing.planning import inquire, plan
+from sizing.planning import plan
+from sizing.question import question
 from sizing.request import DEFAULT_REGION, Place, Request, sentences
+from sizing.search import search
 from sizing.units import gib
 from sizing.weights import weights
 
@@ -281,10 +283,10 @@ def _usd_per_hour(model: Model, request: Request, facts: Facts) -> Decimal:
         if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
             raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
         return plan(model.key, request, facts).cost.usd_per_hour
-    asked = inquire(request, facts)
+    asked = question(request, facts)
     if request.place.kind == "home":
         _hopeless(model, facts.host(request.place.host or ""), facts)
-    found = asked.search(facts)
+    found = search(asked)
     if found.options:
         return found.options[0].cost.usd_per_hour
     # a home host tries its most frugal layout last
