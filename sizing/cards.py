@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sizing.facts import Facts, Gpu
 
 _ECC = {
@@ -32,3 +34,12 @@ def differences(one: Gpu, other: Gpu, facts: Facts) -> tuple[str, ...]:
     if one.tdp_w != other.tdp_w:
         found.append(f"Power: {one.id} draws up to {one.tdp_w} W, {other.id} up to {other.tdp_w} W.")
     return tuple(found)
+
+
+def home_against_cloud(ways: Iterable[tuple[str | None, str | None]], facts: Facts) -> tuple[str, ...]:
+    """``differences`` of the first card at home and the first in the cloud among *ways* (place, GPU id), best first."""
+    first: dict[bool, Gpu] = {}
+    for place, gpu in ways:
+        if place is not None and gpu is not None:
+            first.setdefault(place == "home", facts.gpus[gpu])
+    return differences(first[True], first[False], facts) if len(first) == 2 else ()

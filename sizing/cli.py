@@ -105,6 +105,12 @@ def explain(
     planned, facts = _planned(name, None)[1], load_facts()
     if gpu is None:
         show_explanation(console(), planned, verdicts(planned, facts))
+        if planned.placement.kind == "home":
+            from sizing.bill import bill_of_materials
+            from sizing.bill_view import bill_view
+
+            host = facts.host(planned.placement.host_type)
+            console().print(bill_view(bill_of_materials(host, facts, disk_need_gib=planned.placement.disk_gib)))
     else:
         row = compare(planned.request, facts, "gpu", [gpu])[0]
         show_card(console(), planned, row, verdicts(planned, facts, gpu))
@@ -118,18 +124,22 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Put GPUs, precisions or engines side by side for one request, also GPUs that nobody rents out."""
+    from sizing.cards import home_against_cloud
     from sizing.compare import compare
     from sizing.facts import load_facts
     from sizing.request import read_request
 
-    request = read_request(_deployment(name) / "request.toml")
-    rows = compare(request, load_facts(), by.value, [each.strip() for each in only.split(",") if each.strip()])
+    request, facts = read_request(_deployment(name) / "request.toml"), load_facts()
+    rows = compare(request, facts, by.value, [each.strip() for each in only.split(",") if each.strip()])
     if as_json:
         print(json.dumps([row.model_dump(mode="json") for row in rows], indent=2, ensure_ascii=False))
         return
     from sizing.show import comparison, console
 
     console().print(comparison(rows, by.value))
+    best = [(row.place, row.gpu) for row in rows if row.verdict == "meets" and row.gpu is not None]
+    for note in home_against_cloud(best, facts):
+        print(f"! {note}")
 
 
 @app.command("report")
@@ -320,10 +330,10 @@ def bom(
     if as_json:
         print(json.dumps(asdict(bill), indent=2, default=str, ensure_ascii=False))
         return
-    from sizing.show import console, table_of
+    from sizing.bill_view import bill_view
+    from sizing.show import console
 
-    console().print(table_of(bill.rows()))
-    print(f"Together {bill.total_usd} $.", *bill.sentences, sep="\n")
+    console().print(bill_view(bill))
 
 
 @app.command()

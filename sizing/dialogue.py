@@ -37,6 +37,8 @@ def ask_wish(ask: Ask, say: Say, facts: Facts) -> Wish:
 
 def budget(usd_per_hour: str | None, usd_per_month: str | None) -> Decimal | None:
     """Dollars an hour of the one budget given (a month has 730 h). Raises ``BadRequest`` unless it is an amount."""
+    if usd_per_hour is not None and usd_per_month is not None:
+        raise BadRequest("give one budget: by the hour or by the month")
     if usd_per_month is not None:
         return _dollars(usd_per_month) / HOURS_PER_MONTH
     return None if usd_per_hour is None else _dollars(usd_per_hour)

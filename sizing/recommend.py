@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from pydantic import ValidationError
 
-from sizing.cards import differences
+from sizing.cards import home_against_cloud
 from sizing.errata import Erratum, touching
 from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import Facts, HomeHost, Licence, Model
@@ -29,6 +29,9 @@ from sizing.units import gib
 from sizing.weights import weights
 
 MOST_CARDS = 8  # of one kind in one host
+MOST_ANSWERS = 20
+OWN_MEMORY_GIB = 64  # of a host around cards one owns
+MOST_USD_PER_HOUR = 1_000_000
 SHOWN = 3  # models named in a refusal
 
 
@@ -38,7 +41,7 @@ class Hardware:
 
     gpu: str | None = None
     count: int = 1
-    memory_gib: int = 64
+    memory_gib: int = OWN_MEMORY_GIB
     host: str | None = None
     usd_per_hour: Decimal | None = None
     region: str = DEFAULT_REGION
@@ -163,12 +166,20 @@ def _checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
     for number, name, most in (
         (hardware.count, "cards in a host", MOST_CARDS),
         (hardware.memory_gib, "GiB of host memory", 8192),
-        (wish.answers or 1, "answers", 20),
+        (1 if wish.answers is None else wish.answers, "answers", MOST_ANSWERS),
     ):
         if not 1 <= number <= most:
             problems.append(f"{number} {name}; 1 to {most} are planned")
-    if hardware.usd_per_hour is not None and not 0 < hardware.usd_per_hour <= 1_000_000:
-        problems.append(f"a budget of {hardware.usd_per_hour:g} $/h; give more than 0 and at most 1,000,000")
+    if hardware.gpu is None and (hardware.count, hardware.memory_gib) != (1, OWN_MEMORY_GIB):
+        problems.append("the number of cards and the memory of their host belong to a GPU of your own")
+    if hardware.usd_per_hour is None:
+        if hardware.region != DEFAULT_REGION:
+            problems.append("a region belongs to a budget")
+    elif not hardware.usd_per_hour.is_finite() or not 0 < hardware.usd_per_hour <= MOST_USD_PER_HOUR:
+        problems.append(f"a budget of {hardware.usd_per_hour} $/h; give more than 0 and at most {MOST_USD_PER_HOUR:,}")
+    sold = sorted({price.region for price in facts.prices if price.item in facts.instances})
+    if hardware.region not in sold:
+        problems.append(f"no prices of AWS in {hardware.region!r}; they are known for {', '.join(sold)}")
     needs: tuple[Need, ...] = ()
     try:
         needs = named_needs(wish.needs)
@@ -340,11 +351,8 @@ def _notes(wish: Wish, found: Sequence[Recommendation], facts: Facts) -> tuple[s
     notes: list[str] = []
     if wish.hardware.gpu is not None:
         notes.append("The hardware is yours: the cost is its electricity alone.")
-    best = found[0]
-    if best.alternative and best.plan.placement.gpu and best.alternative.placement.gpu:
-        one, other = (facts.gpus[made.placement.gpu or ""] for made in (best.plan, best.alternative))
-        notes += differences(one, other, facts)
-    return tuple(notes)
+    made = [plan for plan in (found[0].plan, found[0].alternative) if plan]
+    return (*notes, *home_against_cloud([(one.placement.kind, one.placement.gpu) for one in made], facts))
 
 
 def _nothing(wish: Wish, needs: Sequence[Need], passed: Sequence[PassedOver]) -> str:

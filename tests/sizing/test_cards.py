@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from sizing.cards import differences
+from sizing.cards import differences, home_against_cloud
 from sizing.facts import Gpu, load_facts
 from sizing.planning import plan
 from sizing.request import Load, Place, Request
@@ -41,3 +41,9 @@ def test_a_plan_for_a_geforce_card_at_home_says_what_its_licence_forbids() -> No
     cloud = plan("c", Request(model="qwen3-8b", load=load, place=Place(kind="aws-ec2")), FACTS)
     assert [w for w in home.warnings if "ECC" in w and "commercial hosting" in w]
     assert not [w for w in cloud.warnings if "ECC" in w]
+
+
+def test_the_best_card_at_home_meets_the_best_in_the_cloud_and_one_place_alone_has_no_rival() -> None:
+    ways = [("home", "RTX 4090"), ("home", "RTX 3090"), ("aws-ec2", "A10G"), ("aws-eks", "L4"), (None, "H100-SXM")]
+    assert home_against_cloud(ways, FACTS) == differences(FACTS.gpu("RTX 4090"), FACTS.gpu("A10G"), FACTS)
+    assert home_against_cloud(ways[:2], FACTS) == home_against_cloud([], FACTS) == ()

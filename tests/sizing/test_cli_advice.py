@@ -110,6 +110,20 @@ def test_a_bill_of_materials_has_parts_watts_heat_and_electricity() -> None:
     assert (refused.returncode, "only a home host" in refused.stderr) == (2, True)
 
 
+def test_explain_of_a_home_plan_ends_with_the_bill_of_its_host() -> None:
+    done = qwenkit("explain", "home-server")
+    assert done.returncode == 0, done.stderr
+    assert "BTU/h" in done.stdout
+    assert "BTU/h" not in qwenkit("explain", "prod-qwen3-8b").stdout
+
+
+def test_compare_says_what_sets_home_and_cloud_cards_apart() -> None:
+    done = qwenkit("compare", "home-server", "--only", "A10G,RTX 4090")
+    assert done.returncode == 0, done.stderr
+    assert "! ECC: RTX 4090" in done.stdout
+    assert "! Power" in done.stdout
+
+
 def test_licences_and_errata_are_tables_that_can_be_filtered() -> None:
     assert "qwen2.5-3b" in qwenkit("licences", "qwen-research").stdout
     assert "894 GiB" in json.dumps(json.loads(qwenkit("errata", "480B", "--json").stdout))

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sizing.errors import BadRequest, DoesNotFit
+from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import load_facts
 from sizing.needs import load_needs, ranked
 from sizing.recommend import Advice, Hardware, Wish, recommend
@@ -120,3 +122,55 @@ def test_the_notes_error_about_the_480b_is_told_where_code_is_asked() -> None:
 def test_equal_wishes_get_equal_advice() -> None:
     wish = Wish(("math",), Hardware(gpu="RTX 5090"), False)
     assert recommend(wish, FACTS) == recommend(wish, FACTS)
+
+
+NAMES = st.sampled_from(["text", "vision", "agents"]) | st.text(max_size=8)
+CARDS = st.sampled_from(["RTX 4090", "a10g", "T4", "h200"]) | st.text(max_size=8)
+WHOLE = st.integers(-2, 40) | st.sampled_from([10**6, 10**12, -(10**12)])
+MILLISECONDS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    needs=st.lists(NAMES, max_size=3),
+    gpu=CARDS,
+    count=WHOLE,
+    memory_gib=WHOLE,
+    numbers=st.tuples(*[st.none() | WHOLE] * 3),
+    limits=st.tuples(MILLISECONDS, MILLISECONDS),
+    answers=st.none() | WHOLE,
+)
+def test_any_wish_gets_advice_or_sentences(
+    needs: list[str],
+    gpu: str,
+    count: int,
+    memory_gib: int,
+    numbers: tuple[int | None, int | None, int | None],
+    limits: tuple[float | None, float | None],
+    answers: int | None,
+) -> None:
+    wish = Wish(tuple(needs), Hardware(gpu=gpu, count=count, memory_gib=memory_gib), True, *numbers, *limits, answers)
+    try:
+        answers_given = len(recommend(wish, FACTS).recommendations)
+    except KitError as refusal:
+        told = refusal.problems
+    else:
+        assert 1 <= answers_given <= (answers or 3)
+        return
+    assert told
+    assert all(problem.strip() for problem in told)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "says"),
+    [
+        (Hardware(usd_per_hour=Decimal("NaN")), "a budget of NaN"),
+        (Hardware(usd_per_hour=Decimal("1e-400")), "usd_per_hour"),
+        (Hardware(usd_per_hour=Decimal(1), region="mars-1"), "mars-1"),
+        (Hardware(host="home-1x-rtx-4090", count=2), "belong to a GPU of your own"),
+        (Hardware(gpu="RTX 4090", region="eu-west-1"), "belongs to a budget"),
+    ],
+)
+def test_hardware_that_cannot_be_is_a_sentence(hardware: Hardware, says: str) -> None:
+    with pytest.raises(BadRequest, match=says):
+        recommend(Wish(("text",), hardware, True), FACTS)
