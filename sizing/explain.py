@@ -15,13 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sizing import words
-from sizing.candidates import hosts
 from sizing.compare import Row
-from sizing.errors import Unsupported
 from sizing.facts import Facts
 from sizing.plan import Estimates, LedgerLine, Plan, Rejected
 from sizing.question import question
-from sizing.remedies import CardVerdict, remedies
+from sizing.remedies import CardVerdict, card_verdict, card_verdicts
 from sizing.request import Targets
 from sizing.units import gib
 
@@ -34,14 +32,7 @@ def verdicts(plan: Plan, facts: Facts, gpu: str | None = None) -> list[CardVerdi
     if plan.placement.gpu is None:
         return []
     asked = question(plan.request, facts)
-    names = [gpu] if gpu else dict.fromkeys(host.gpu.id for host in hosts(facts, asked.request)[0])
-    found = []
-    for card in map(facts.gpu, names):
-        try:
-            found.append(remedies(asked, card))
-        except Unsupported as refusal:
-            found.append(CardVerdict(card.id, refusal.problems[0], ()))
-    return found
+    return [card_verdict(asked, facts.gpu(gpu))] if gpu else card_verdicts(asked)
 
 
 def show_plan(console: Console, plan: Plan) -> None:

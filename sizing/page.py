@@ -49,6 +49,7 @@ def html(report: Report) -> str:
             if pictures
         ],
         gpus=report.gpus,
+        short=report.short,
         usd=words.usd,
         band=_band,
         way=_way,
@@ -84,8 +85,8 @@ def _choices(report: Report) -> Iterator[Picture]:
         label = f"{name} {targets.statistic}, ms"
         to_what = "first token" if name == "TTFT" else "next token"
         summary = (
-            f"{_ways(len(report.choices))} to serve the request; on the line, nothing is both cheaper and faster to "
-            f"its {to_what} ({_ways(len(best))})."
+            f"{_ways(len(report.choices))} to serve the request; on the line, nothing that meets every target is both "
+            f"cheaper and faster to its {to_what} ({_ways(len(best))})."
         )
         yield Picture(
             f"Cost against {name}",
@@ -179,9 +180,7 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
     runs = sorted((row for row in report.gpus if row.ledger), key=lambda row: row.gpu != chosen)
     bars = ([] if chosen else [_plan_bar(report.plan)]) + [(_row_bar(row), row.ledger) for row in runs]
     bars = bars[:LEDGER_BARS]
-    names = list(dict.fromkeys(line.name for _, ledger in bars for line in ledger if line.bytes > 0))
-    rest = names.pop(names.index(bars[0][1][-1].name))
-    colours = {name: f"c{index % PALETTE}" for index, name in enumerate(names)} | {rest: "rest"}
+    colours = _colours([ledger for _, ledger in bars])
     summary = "The memory of one card, line by line, in GiB: the bar is the whole card. The chosen one comes first."
     yield Picture(
         "Where the memory goes",
@@ -219,6 +218,16 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
         ],
         (("chosen", "chosen"), ("meets", "meets"), ("misses", "misses a target")),
     )
+
+
+def _colours(ledgers: Sequence[Sequence[LedgerLine]]) -> dict[str, str]:
+    """A colour for every line: the first of a ledger the first, then by size; what is left of the card is grey."""
+    sizes: dict[str, int] = {}
+    for line in (line for ledger in ledgers for line in ledger if line.bytes > 0):
+        sizes[line.name] = sizes.get(line.name, 0) + line.bytes
+    first, rest = ledgers[0][0].name, ledgers[0][-1].name
+    names = sorted(sizes.keys() - {rest}, key=lambda name: (name != first, -sizes[name]))
+    return {name: f"c{index % PALETTE}" for index, name in enumerate(names)} | {rest: "rest"}
 
 
 def _plan_bar(plan: Plan) -> tuple[tuple[str, str], tuple[LedgerLine, ...]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizing.candidates import runs_on
+from sizing.candidates import hosts, runs_on
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import Gpu, Precision
 from sizing.question import Question
@@ -58,6 +58,20 @@ class _Change:
     values: Sequence[Any]
     apply: Callable[[Variant, Any], Variant]
     say: Callable[[Any], str]
+
+
+def card_verdicts(question: Question) -> list[CardVerdict]:
+    """The verdict on one card of every GPU that the place of *question* has."""
+    usable, _ = hosts(question.facts, question.request)
+    return [card_verdict(question, gpu) for gpu in {host.gpu.id: host.gpu for host in usable}.values()]
+
+
+def card_verdict(question: Question, gpu: Gpu) -> CardVerdict:
+    """As ``remedies``; a card that runs the model in no precision falls short of that."""
+    try:
+        return remedies(question, gpu)
+    except Unsupported as refusal:
+        return CardVerdict(gpu.id, refusal.problems[0], ())
 
 
 def remedies(question: Question, gpu: Gpu) -> CardVerdict:

@@ -19,6 +19,7 @@ from sizing.facts import Facts, Precision
 from sizing.plan import Estimate, Plan
 from sizing.planning import plan
 from sizing.question import Question, question
+from sizing.remedies import card_verdicts
 from sizing.replica import Share, loaded
 from sizing.request import Request, Targets
 from sizing.search import Option, search
@@ -55,13 +56,22 @@ class Loaded(_Part):
     saturated: bool
 
 
+class Shortfall(_Part):
+    """What one card alone falls short of, and the changes after which it is enough, with what it does then."""
+
+    gpu: str
+    reason: str
+    remedies: tuple[tuple[str, str], ...]
+
+
 class Report(_Part):
-    """Everything on the page. ``choices`` cheapest first; ``curve`` ascending; both empty for a CPU plan."""
+    """Everything on the page. ``choices`` cheapest first, ``curve`` ascending; both and ``short`` empty on a CPU."""
 
     plan: Plan
     choices: tuple[Choice, ...]
     curve: tuple[Loaded, ...]
     gpus: tuple[Row, ...]
+    short: tuple[Shortfall, ...]
 
 
 def report(name: str, request: Request, facts: Facts) -> Report:
@@ -69,7 +79,7 @@ def report(name: str, request: Request, facts: Facts) -> Report:
     planned = plan(name, request, facts)
     rows = compare(request, facts, "gpu")
     if planned.placement.kind == "local":
-        return Report(plan=planned, choices=(), curve=(), gpus=rows)
+        return Report(plan=planned, choices=(), curve=(), gpus=rows, short=())
     asked = question(request, facts)
     options = search(asked).options
     return Report(
@@ -77,14 +87,23 @@ def report(name: str, request: Request, facts: Facts) -> Report:
         choices=tuple(_choices(asked, options)),
         curve=tuple(_curve(asked, options[0])),
         gpus=rows,
+        short=tuple(
+            Shortfall(
+                gpu=verdict.gpu,
+                reason=verdict.shortfall,
+                remedies=tuple((remedy.change, remedy.outcome) for remedy in verdict.remedies),
+            )
+            for verdict in card_verdicts(asked)
+            if verdict.shortfall
+        ),
     )
 
 
 def front(choices: tuple[Choice, ...], latency: Callable[[Choice], float]) -> list[Choice]:
-    """Those that no other beats in both cost and *latency*, cheapest first."""
+    """Those that meet the request and that no other such beats in both cost and *latency*, cheapest first."""
     found: list[Choice] = []
     for choice in sorted(choices, key=lambda one: (one.usd_per_hour, latency(one))):
-        if not found or latency(choice) < latency(found[-1]):
+        if choice.meets and (not found or latency(choice) < latency(found[-1])):
             found.append(choice)
     return found
 

@@ -19,7 +19,7 @@ from tools.get import apt
 pytestmark = pytest.mark.browser
 DEPLOYMENTS = ["home-server", "laptop", "prod-qwen3-32b", "prod-qwen3-8b"]
 DESKTOP, PHONE = 1200, 375
-PLOTTED = ("--chosen", "--meets", "--front", "--target", "--mean", "--c0", "--c5")
+PLOTTED = ("--chosen", "--meets", "--front", "--target", "--mean", "--c0", "--c1")
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,21 @@ def test_what_misses_a_target_is_shown_as_missing_it(made: Report) -> None:
         assert choice.meets == within
 
 
-def test_nothing_beats_the_front_and_the_front_beats_all_else(made: Report) -> None:
+def test_the_front_is_what_meets_the_request_and_is_not_beaten_by_what_meets_it_too(made: Report) -> None:
+    meeting = [choice for choice in made.choices if choice.meets]
     best = front(made.choices, lambda choice: choice.ttft_s)
+    assert best[0].chosen
     for choice in made.choices:
-        better = [one for one in made.choices if one.usd_per_hour <= choice.usd_per_hour and one.ttft_s < choice.ttft_s]
-        assert (choice in best) <= (not better)
-        if choice not in best:
-            assert any(one.usd_per_hour <= choice.usd_per_hour and one.ttft_s <= choice.ttft_s for one in best)
+        beaten = any(one.usd_per_hour <= choice.usd_per_hour and one.ttft_s < choice.ttft_s for one in meeting)
+        twin = any(one.usd_per_hour < choice.usd_per_hour and one.ttft_s == choice.ttft_s for one in meeting)
+        assert (choice in best) == (choice.meets and not beaten and not twin)
+
+
+def test_a_card_that_falls_short_comes_with_the_change_that_helps(made: Report) -> None:
+    changes = {one.gpu: [change for change, _ in one.remedies] for one in made.short}
+    assert "2 cards" in changes["T4"]
+    assert "fp8 weights" in changes["L4"]
+    assert "H100-SXM" not in changes
 
 
 def test_the_curve_passes_through_the_plan_at_the_asked_load_and_ends_queueing(made: Report) -> None:
@@ -67,7 +75,7 @@ def test_replicas_share_the_load_of_the_curve() -> None:
 
 def test_a_cpu_plan_has_no_choices_and_no_curve_but_its_gpu_alternatives() -> None:
     made = report("laptop", asked("laptop"), FACTS)
-    assert (made.choices, made.curve) == ((), ())
+    assert (made.choices, made.curve, made.short) == ((), (), ())
     assert {row.subject for row in made.gpus} == set(FACTS.gpus)
 
 
