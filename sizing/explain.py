@@ -95,9 +95,10 @@ def _ledger(title: str, ledger: Sequence[LedgerLine], width: int) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     for line in ledger:
+        style = "dim" if line is ledger[-1] else "cyan"
         eighths = round(8 * cells * max(0, line.bytes) / whole)
         bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-        table.add_row(line.name, f"{gib(line.bytes):.2f} GiB", bar, line.basis)
+        table.add_row(line.name, f"{gib(line.bytes):.2f} GiB", Text(bar, style), line.basis)
     return table
 
 
@@ -106,8 +107,8 @@ def _figures(estimates: Estimates, targets: Targets) -> Table:
     for column in ("expected", "mean", "9 in 10", "p95", "target"):
         table.add_column(column, justify="left")
     for figure in words.figures(estimates, targets):
-        met = Text({None: "", True: "✓ ", False: "✗ "}[figure.met], style="red" if figure.met is False else "green")
-        target = met.append(figure.target, style="default")
+        sign, style = {None: ("", ""), True: ("✓ ", "green"), False: ("✗ ", "red")}[figure.met]
+        target = Text.assemble((sign, style), figure.target)
         table.add_row(Text(figure.name, style="bold"), figure.mean, figure.band, figure.p95, target)
     return table
 
@@ -143,7 +144,7 @@ def _print_remedies(console: Console, verdicts: Sequence[CardVerdict]) -> None:
     if short:
         console.print(Text("\nWhat would make one card enough", style="bold"))
     for verdict in short:
-        console.print(Text(verdict.gpu, style="bold").append(f" alone: {verdict.shortfall}", style="default"))
+        console.print(Text.assemble((verdict.gpu, "bold"), f" alone: {verdict.shortfall}"))
         for remedy in verdict.remedies:
             console.print(Text(f"  + {remedy.change}: {remedy.outcome}", style="green"))
         if not verdict.remedies:
