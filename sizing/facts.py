@@ -306,7 +306,8 @@ class Gpu(Fact):
     """
     One GPU as the engines see it. Tensor rates are dense (no sparsity), TFLOPS; bandwidths GB/s (10^9).
 
-    ``nvidia_smi_name`` is what ``nvidia-smi --query-gpu=name`` prints, to the letter; None where no log was seen.
+    ``nvidia_smi_name`` is what ``nvidia-smi --query-gpu=name`` prints, to the letter, as the source of
+    ``nvidia_smi_total_mib`` shows it; None where no log was seen.
     """
 
     id: str

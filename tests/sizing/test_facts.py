@@ -44,6 +44,12 @@ def test_a_gpu_is_sourced_and_found_under_every_spelling(gpu: Gpu) -> None:
             assert FACTS.gpu(spelling) is gpu
 
 
+@pytest.mark.parametrize("gpu", [gpu for gpu in FACTS.gpus.values() if gpu.nvidia_smi_name], ids=lambda gpu: gpu.id)
+def test_a_name_and_memory_by_nvidia_smi_are_those_of_a_log(gpu: Gpu) -> None:
+    assert gpu.nvidia_smi_total_mib is not None
+    assert f"{gpu.nvidia_smi_name}, {gpu.nvidia_smi_total_mib.value:.0f} MiB" in gpu.nvidia_smi_total_mib.source
+
+
 def test_no_two_gpus_answer_to_one_spelling() -> None:
     names = [name.lower().replace(" ", "") for gpu in FACTS.gpus.values() for name in (gpu.id, *gpu.aliases)]
     assert len(names) == len(set(names))
