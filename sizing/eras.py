@@ -32,7 +32,9 @@ class VllmEra(Fact):
     min_compute_capability: float
     whole_prompt_profile: bool
     multimodal_gib: float
-    v2_runner: Literal["none", "text", "dense", "all"]
+    long_video_families: tuple[str, ...]
+    v2_runner: Literal["none", "dense", "all"]
+    v2_families: tuple[str, ...]
     sampler_copies: float
     sampler_copies_v2: float
     sampler_sharded: bool

@@ -20,7 +20,9 @@ FLOAT32_BYTES = 4
 ACTIVATION_BYTES = 2
 UNKNOWN_VERSION_FACTOR = 2  # how much wider the band is outside the known versions
 MROPE_POSITIONS = 4  # vLLM mrope.py: room for the frames of a long video
-IMAGE_PATCHES = 65_536  # the largest image of every Qwen tower: 16,384 tokens of 2 x 2 patches
+IMAGE_TOKENS = 16_384  # of the largest image of every Qwen tower
+PATCHES_PER_TOKEN = 4
+LONGEST_VIDEO = 7  # pairs of frames, each as large as an image (qwen2_vl.py _MAX_FRAMES_PER_VIDEO)
 LARGEST_CAPTURE = 512  # tokens of the largest CUDA graph
 GRAPHS_OF_A_FULL_CAPTURE = 51
 SMALLEST_GRAPHS_GIB = 0.05  # CUDA modules and streams of a first graph
@@ -51,11 +53,10 @@ def overhead(setup: Setup) -> Overhead:
 
 
 def runs_v2(era: VllmEra, model: Model) -> bool:
-    """Whether vLLM's second model runner serves *model*; it took over kind by kind (era's ``v2_runner``)."""
-    image_or_audio = model.vision is not None or model.audio is not None
-    kind = "all" if model.experts or model.linear_attention else "dense" if image_or_audio else "text"
-    order = ("none", "text", "dense", "all")
-    return order.index(era.v2_runner) >= order.index(kind)
+    """Whether vLLM's second model runner serves *model*; it took over family by family, then kind by kind."""
+    if era.v2_families and model.model_type not in era.v2_families:
+        return False
+    return era.v2_runner == "all" or (era.v2_runner == "dense" and not (model.experts or model.linear_attention))
 
 
 def _uses_flashinfer(setup: Setup) -> bool:
@@ -89,9 +90,9 @@ def _step_bytes(setup: Setup) -> int:
     return tokens * (3 * (shape.intermediate_size or 0) // setup.tp + 3 * shape.hidden_size) * ACTIVATION_BYTES
 
 
-def _encoder_bytes(setup: Setup) -> tuple[int, int]:
+def _encoder_bytes(setup: Setup, era: VllmEra) -> tuple[int, int]:
     """
-    (peak, what stays while the language model runs) of encoding the largest image, as the engine does while profiling.
+    (peak, what stays while the language model runs) of encoding the largest image, or video, as profiling does.
 
     A patch's pixels in fp32, three copies of its features, and the feed-forward layer's inputs and output. Qwen3.5's
     tower: 1.85 GiB; m104 and m115 logged 1.86.
@@ -99,11 +100,15 @@ def _encoder_bytes(setup: Setup) -> tuple[int, int]:
     vision = setup.model.vision
     if setup.text_only or vision is None:
         return 0, 0
+    images = 1
+    if setup.model.model_type in era.long_video_families:
+        images = min(max(1, setup.max_model_len // IMAGE_TOKENS), LONGEST_VIDEO)
     pixels = 3 * 2 * vision.patch_size**2 * FLOAT32_BYTES
     wide = (3 if vision.gated_ffn else 2) * vision.intermediate_size // setup.tp
     features = (3 * vision.hidden_size + wide) * ACTIVATION_BYTES
     kept = vision.output_size * (1 + vision.deepstack_mergers) * ACTIVATION_BYTES
-    return IMAGE_PATCHES * (pixels + features), IMAGE_PATCHES // 4 * kept
+    tokens = images * IMAGE_TOKENS
+    return tokens * PATCHES_PER_TOKEN * (pixels + features), tokens * kept
 
 
 def _captured_share(setup: Setup, era: VllmEra) -> float:
@@ -129,7 +134,7 @@ def _vllm_overhead(setup: Setup) -> Overhead:
     if era.whole_prompt_profile:
         activation = steady = step + sampling + (round(era.multimodal_gib * GIB) if _multimodal(setup) else 0)
     else:
-        encoding, encoded = _encoder_bytes(setup)
+        encoding, encoded = _encoder_bytes(setup, era)
         workspace = step - 3 * hidden if model.experts else 0  # kept from the step on
         steady = max(step, sampling + hidden + workspace) + encoded
         compiling = shape.vocab_size * shape.hidden_size * 2 // setup.tp + 2 * hidden + encoded
