@@ -268,8 +268,8 @@ def recommend(
     """Which Qwen, on which hardware, may I sell with it, what do I give up. Without flags: asks three questions."""
     from sizing.dialogue import ask_wish, budget
     from sizing.facts import load_facts
-    from sizing.recommend import Hardware, Wish
     from sizing.recommend import recommend as recommended
+    from sizing.wish import Hardware, Wish
 
     facts = load_facts()
     if all(getattr(context.get_parameter_source(name), "name", "") == "DEFAULT" for name in context.params):

@@ -9,8 +9,8 @@ from typing import TypeVar
 from sizing.errors import BadRequest, KitError
 from sizing.facts import Facts
 from sizing.needs import load_advice, load_needs, named_needs
-from sizing.recommend import Hardware, Wish
 from sizing.units import HOURS_PER_MONTH
+from sizing.wish import Hardware, Wish
 
 Ask = Callable[[str, str], str]  # a question and its default; the answer
 Say = Callable[[str], None]

@@ -12,55 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pydantic import ValidationError
-
 from sizing.cards import home_against_cloud
 from sizing.errata import Erratum, touching
-from sizing.errors import BadRequest, DoesNotFit, KitError
+from sizing.errors import DoesNotFit, KitError
 from sizing.facts import Facts, HomeHost, Licence, Model
 from sizing.licences import verdict
-from sizing.needs import Need, load_advice, load_needs, named_needs, published, ranked
+from sizing.needs import Need, load_advice, published, ranked
 from sizing.plan import Plan
 from sizing.planning import plan
 from sizing.question import question
-from sizing.request import DEFAULT_REGION, Place, Request, sentences
+from sizing.request import Place, Request
 from sizing.search import search
 from sizing.units import gib
 from sizing.weights import weights
+from sizing.wish import Hardware, Wish, as_request, checked
 
-MOST_CARDS = 8  # of one kind in one host
-MOST_ANSWERS = 20
-OWN_MEMORY_GIB = 64  # of a host around cards one owns
-MOST_USD_PER_HOUR = 1_000_000
 SHOWN = 3  # models named in a refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """What there is to run on: exactly one of *gpu* (cards one owns), *host*, *usd_per_hour* and *cpu_only*."""
-
-    gpu: str | None = None
-    count: int = 1
-    memory_gib: int = OWN_MEMORY_GIB
-    host: str | None = None
-    usd_per_hour: Decimal | None = None
-    region: str = DEFAULT_REGION
-    cpu_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """The three answers, and the load; what is None is as data/needs and data/advice.toml assume."""
-
-    needs: tuple[str, ...]
-    hardware: Hardware
-    commercial: bool
-    concurrency: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    answers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +86,7 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
         BadRequest: everything wrong with the wish, at once.
         DoesNotFit: no model can; some of them with their reasons.
     """
-    needs = _checked(wish, facts)
+    needs = checked(wish, facts)
     places = list(_places(wish.hardware, facts))
     wanted = wish.answers or load_advice().answers
     found: list[Recommendation] = []
@@ -149,55 +116,6 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
         raise DoesNotFit(_nothing(wish, needs, passed))
     subjects = {*wish.needs, *(one.model.key for one in found), *(one.plan.placement.gpu or "" for one in found)}
     return Advice(wish, tuple(found), tuple(passed), _notes(wish, found, facts), touching(subjects))
-
-
-def _checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
-    """The needs of *wish*. Raises ``BadRequest`` with everything wrong with it."""
-    hardware = wish.hardware
-    kinds = (hardware.gpu is not None, hardware.host is not None, hardware.usd_per_hour is not None, hardware.cpu_only)
-    problems: list[str] = []
-    if sum(kinds) != 1:
-        told = f"it is told in {sum(kinds)} ways" if any(kinds) else "nothing is told"
-        problems.append(
-            f"say in one way what the model runs on ({told}): a GPU of your own, a home host, a budget, or CPU only"
-        )
-    if not wish.needs:
-        problems.append("say what the model is needed for")
-    for number, name, most in (
-        (hardware.count, "cards in a host", MOST_CARDS),
-        (hardware.memory_gib, "GiB of host memory", 8192),
-        (1 if wish.answers is None else wish.answers, "answers", MOST_ANSWERS),
-    ):
-        if not 1 <= number <= most:
-            problems.append(f"{number} {name}; 1 to {most} are planned")
-    if hardware.gpu is None and (hardware.count, hardware.memory_gib) != (1, OWN_MEMORY_GIB):
-        problems.append("the number of cards and the memory of their host belong to a GPU of your own")
-    if hardware.usd_per_hour is None:
-        if hardware.region != DEFAULT_REGION:
-            problems.append("a region belongs to a budget")
-    elif not hardware.usd_per_hour.is_finite() or not 0 < hardware.usd_per_hour <= MOST_USD_PER_HOUR:
-        problems.append(f"a budget of {hardware.usd_per_hour} $/h; give more than 0 and at most {MOST_USD_PER_HOUR:,}")
-    sold = sorted({price.region for price in facts.prices if price.item in facts.instances})
-    if hardware.region not in sold:
-        problems.append(f"no prices of AWS in {hardware.region!r}; they are known for {', '.join(sold)}")
-    needs: tuple[Need, ...] = ()
-    try:
-        needs = named_needs(wish.needs)
-    except KitError as refusal:
-        problems.extend(refusal.problems)
-    for look, named in ((facts.gpu, hardware.gpu), (facts.host, hardware.host)):
-        if named is not None:
-            try:
-                look(named)
-            except KitError as refusal:
-                problems.extend(refusal.problems)
-    try:
-        _request("any", False, wish, needs or tuple(load_needs().values()), Place(kind="aws-ec2"))
-    except ValidationError as wrong:
-        problems.extend(sentences(wrong))
-    if problems:
-        raise BadRequest(*problems)
-    return needs
 
 
 def _places(hardware: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
@@ -233,38 +151,6 @@ def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
     )
 
 
-def _request(key: str, tools: bool, wish: Wish, needs: Sequence[Need], place: Place) -> Request:
-    """*wish* as a request for model *key*: the hardest of the needs' loads, the loosest of their targets."""
-    assumed, cpu = load_advice(), place.kind == "local"
-    ttft, tpot = (assumed.cpu_ttft_ms, assumed.cpu_tpot_ms) if cpu else (assumed.ttft_ms, assumed.tpot_ms)
-    budget = wish.hardware.usd_per_hour
-
-    def first(asked: int | None, otherwise: int) -> int:
-        return otherwise if asked is None else asked
-
-    return Request.model_validate(
-        {
-            "model": key,
-            "load": {
-                "concurrency": first(wish.concurrency, assumed.cpu_concurrency if cpu else assumed.concurrency),
-                "input_tokens": first(wish.input_tokens, max(need.input_tokens for need in needs)),
-                "output_tokens": first(wish.output_tokens, max(need.output_tokens for need in needs)),
-            },
-            "targets": {
-                "ttft_ms": max(need.ttft_ms or ttft.value for need in needs) if wish.ttft_ms is None else wish.ttft_ms,
-                "tpot_ms": max(need.tpot_ms or tpot.value for need in needs) if wish.tpot_ms is None else wish.tpot_ms,
-            },
-            "place": place,
-            "limits": {
-                "engine": "vllm-cpu" if cpu else None,
-                "max_model_len": max(need.context_tokens for need in needs) or None,
-                "usd_per_hour": None if budget is None else float(budget),
-            },
-            "serving": {"tools": tools},
-        }
-    )
-
-
 def _refused(model: Model, licence: Licence, wish: Wish, found: Sequence[Recommendation]) -> str | None:
     """Why *model* is no answer whatever the hardware: its licence, or an answer of the same build that ranks above."""
     if wish.commercial and licence.commercial in ("no", "unknown"):
@@ -281,7 +167,7 @@ def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tupl
     reasons: list[str] = []
     for place, facts in places:
         try:
-            request = _request(model.key, bool(model.vllm.tool_parser), wish, needs, place)
+            request = as_request(model.key, bool(model.vllm.tool_parser), wish, needs, place)
             ways.append(_Way(_usd_per_hour(model, request, facts), request, facts))
         except KitError as refusal:
             reasons.append(refusal.problems[0])

@@ -28,6 +28,7 @@ def model_rows(facts: Facts) -> list[dict[str, object]]:
             "native_context_tokens": model.context.native_tokens,
             "thinking": model.thinking,
             "licence": model.licence,
+            "commercial": facts.licence(model).commercial,
             "vllm": _support(model.vllm.supported, model.vllm.first, model.vllm.last),
             "sglang": _support(model.sglang.supported, model.sglang.first, model.sglang.last),
             "quantised": " ".join(sorted(set(model.quantised.values()))),

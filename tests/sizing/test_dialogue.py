@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sizing.dialogue import ask_wish, budget
 from sizing.errors import BadRequest
 from sizing.facts import load_facts
-from sizing.recommend import Hardware, Wish
+from sizing.wish import Hardware, Wish
 
 FACTS = load_facts()
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import load_facts
 from sizing.needs import load_needs, ranked
-from sizing.recommend import Advice, Hardware, Wish, recommend
+from sizing.recommend import Advice, recommend
+from sizing.wish import Hardware, Wish
 
 FACTS = load_facts()
 CASES = sorted((Path(__file__).parent / "cases" / "recommend").glob("*.toml"))
