@@ -6,17 +6,25 @@ Nothing is computed here: a candidate is only known to be allowed, priced and su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sizing.errors import BadRequest, UnknownFact, Unsupported
 from sizing.facts import Facts, Gpu, Model, Precision
+from sizing.home_hosts import every_home_host, home_host
+from sizing.host_needs import checkpoint_bytes, usable_memory_bytes
 from sizing.plan import Rejected
 from sizing.request import Request
 from sizing.setup import KvDtype
 from sizing.units import GIB, MIB
 
-HOST_RESERVE_BYTES = 2 * GIB  # operating system and agents, where the allocatable memory is not a recorded fact
+PIPELINE_GBPS = 100  # network of hosts that share a replica: 8192 tokens of 16 KiB cross in 11 ms
+MOST_STAGES = 8
+SELLERS = {"home": "nobody whose price is known", "rented": "no provider of rentals.csv"}
+RENTED_VCPU, RENTED_MEMORY_BYTES = 8, 64 * GIB  # what a plan asks a provider for beside the card
+ROOMY = 0.9  # share of the cards that weights may take for a pipeline to be worth trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +42,33 @@ class Host:
     quota_vcpus: int | None = None
     power_limit_w_per_gpu: int | None = None
     at_most: int | None = None
+    network_gbps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A host type with one way to lay replicas on it."""
+    """A host type with one way to lay replicas on it; ``pp`` over 1: a replica is a pipeline of that many hosts."""
 
     host: Host
     tp: int
     precision: Precision
     repository: str
     kv_cache_dtype: KvDtype
+    pp: int = 1
 
     @property
     def replicas_per_host(self) -> int:
+        """Replicas that a host has to do with."""
         return self.host.gpus // self.tp
+
+    def hosts_for(self, replicas: int) -> int:
+        """Hosts that *replicas* take."""
+        return replicas * self.pp if self.pp > 1 else -(-replicas // self.replicas_per_host)
 
     def __str__(self) -> str:
         kv = ", fp8 KV" if self.kv_cache_dtype == "fp8" else ""
-        return f"{self.host.type} ({self.host.gpus} x {self.host.gpu.id}), {self.precision}{kv}, TP {self.tp}"
+        stages = f", PP {self.pp}" if self.pp > 1 else ""
+        return f"{self.host.type} ({self.host.gpus} x {self.host.gpu.id}), {self.precision}{kv}, TP {self.tp}{stages}"
 
 
 def hosts(facts: Facts, request: Request) -> tuple[list[Host], list[Rejected]]:
@@ -62,72 +78,97 @@ def hosts(facts: Facts, request: Request) -> tuple[list[Host], list[Rejected]]:
     Raises: ``UnknownFact`` for a GPU in ``limits.gpus`` or a home host that no file describes.
     """
     allowed = None if request.limits.gpus is None else {facts.gpu(name).id for name in request.limits.gpus}
-    if request.place.kind == "home":
-        home = _home(facts, request)
-        if allowed is not None and home.gpu.id not in allowed:
-            raise BadRequest(
-                f"{home.type} has {home.gpu.id}, which is not among limits.gpus ({', '.join(sorted(allowed))})"
-            )
-        return [home], []
-    usable, rejected = [], []
-    region = request.place.region
-    priced = {price.region for price in facts.prices if price.item in facts.instances}
-    if region not in priced:
+    kind = request.place.kind
+    found = _home(facts, request) if kind == "home" else _rented(facts) if kind == "rented" else _aws(facts, request)
+    usable: list[Host] = []
+    rejected: list[Rejected] = []
+    for host in found:
+        if isinstance(host, Rejected):
+            rejected.append(host)
+        elif allowed is not None and host.gpu.id not in allowed:
+            rejected.append(Rejected(candidate=host.type, reason=f"{host.gpu.id} is not among limits.gpus"))
+        else:
+            usable.append(host)
+    if allowed is not None and not usable:
+        named = ", ".join(sorted(allowed)) or "it is empty"
+        if request.place.host is not None:
+            only = home_host(facts, request.place.host)
+            raise BadRequest(f"{only.id} has {only.gpu}, which is not among limits.gpus ({named})")
+        where = f" in {request.place.region}" if kind.startswith("aws") else ""
+        raise BadRequest(f"{SELLERS.get(kind, 'AWS')} sells none of limits.gpus ({named}){where}")
+    return usable, rejected
+
+
+def _aws(facts: Facts, request: Request) -> Iterator[Host | Rejected]:
+    region, purchase = request.place.region, request.place.purchase
+    known = [price for price in facts.prices if price.item in facts.instances and price.purchase == purchase]
+    if region not in {price.region for price in known}:
+        regions = ", ".join(sorted({price.region for price in known}))
+        elsewhere = f"prices are known for {regions}" if regions else "not one is known"
+        kind = "a spot price" if purchase == "spot" else "an on-demand price"
         raise UnknownFact(
-            f"no instance type has a price in {region}; prices are known for {', '.join(sorted(priced))}. "
-            f"To add it, add rows to sizing/data/prices.csv."
+            f"no instance type has {kind} in {region}; {elsewhere}. To add it, add rows to sizing/data/prices.csv."
         )
     for instance in facts.instances.values():
         why = None
         gpu = facts.gpus.get(instance.gpu)
         if gpu is None:
             why = f"no facts about its GPU, {instance.gpu} (sizing/data/gpus)"
-        elif allowed is not None and gpu.id not in allowed:
-            why = f"{gpu.id} is not among limits.gpus"
         elif instance.gpu_partition != 1:
             why = f"only {instance.gpu_partition:g} of a GPU: Kubernetes sees no nvidia.com/gpu on it"
         elif region not in instance.regions:
             why = f"not offered in {region}"
         elif not instance.on_demand:
             why = "sold only as capacity blocks"
-        elif facts.price(instance.id, region) is None:
-            why = f"no price for {region} (sizing/data/prices.csv)"
+        elif facts.price(instance.id, region, purchase) is None:
+            why = f"no {purchase} price in {region} (sizing/data/prices.csv)"
         if gpu is None or why:
-            rejected.append(Rejected(candidate=instance.id, reason=why or ""))
+            yield Rejected(candidate=instance.id, reason=why or "")
             continue
         memory = instance.memory_mib * MIB
         allocatable = instance.k8s_allocatable_memory_mib
-        usable.append(
-            Host(
-                type=instance.id,
-                gpu=gpu,
-                gpus=instance.gpu_count,
-                vcpu=instance.vcpu,
-                memory_bytes=memory,
-                usable_memory_bytes=allocatable * MIB if allocatable else memory - HOST_RESERVE_BYTES,
-                zone_ids=instance.zone_ids.get(region, ()),
-                quota_code=instance.quota_code or None,
-                quota_vcpus=instance.quota_vcpus,
-            )
+        yield Host(
+            type=instance.id,
+            gpu=gpu,
+            gpus=instance.gpu_count,
+            vcpu=instance.vcpu,
+            memory_bytes=memory,
+            usable_memory_bytes=usable_memory_bytes(memory, allocatable and allocatable * MIB),
+            zone_ids=instance.zone_ids.get(region, ()),
+            quota_code=instance.quota_code or None,
+            quota_vcpus=instance.quota_vcpus,
+            network_gbps=instance.network_gbps,
         )
-    if allowed is not None and not usable:
-        raise BadRequest(f"AWS sells none of limits.gpus ({', '.join(sorted(allowed)) or 'it is empty'}) in {region}")
-    return usable, rejected
 
 
-def _home(facts: Facts, request: Request) -> Host:
-    home = facts.host(request.place.host or "")
-    memory = home.memory_gib * GIB
-    return Host(
-        type=home.id,
-        gpu=facts.gpu(home.gpu),
-        gpus=home.gpu_count,
-        vcpu=home.vcpu,
-        memory_bytes=memory,
-        usable_memory_bytes=memory - HOST_RESERVE_BYTES,
-        power_limit_w_per_gpu=home.power_limit_w_per_gpu,
-        at_most=1,
-    )
+def _home(facts: Facts, request: Request) -> Iterator[Host | Rejected]:
+    """The named home host, or all of them; one of a kind, since a home has one box."""
+    named = request.place.host
+    for home in every_home_host(facts) if named is None else (home_host(facts, named),):
+        memory = home.memory_gib * GIB
+        yield Host(
+            type=home.id,
+            gpu=facts.gpu(home.gpu),
+            gpus=home.gpu_count,
+            vcpu=home.vcpu,
+            memory_bytes=memory,
+            usable_memory_bytes=usable_memory_bytes(memory),
+            power_limit_w_per_gpu=home.power_limit_w_per_gpu,
+            at_most=1,
+        )
+
+
+def _rented(facts: Facts) -> Iterator[Host | Rejected]:
+    """Single GPUs with a price; what of a machine comes with one is the provider's to say."""
+    for rental in facts.rentals:
+        yield Host(
+            type=rental.id,
+            gpu=facts.gpu(rental.gpu),
+            gpus=1,
+            vcpu=RENTED_VCPU,
+            memory_bytes=RENTED_MEMORY_BYTES,
+            usable_memory_bytes=RENTED_MEMORY_BYTES,
+        )
 
 
 def runs_on(facts: Facts, precision: Precision, gpu: Gpu) -> None:
@@ -164,7 +205,7 @@ def tiers(facts: Facts, request: Request, model: Model) -> Iterator[list[tuple[P
 def candidates(
     facts: Facts, usable: list[Host], choices: list[tuple[Precision, str, KvDtype]]
 ) -> Iterator[Candidate | Rejected]:
-    """Every layout of *choices* on the *usable* hosts; a precision its GPU cannot run comes as ``Rejected``."""
+    """Every layout of *choices* within *usable* hosts; a precision its GPU cannot run comes as ``Rejected``."""
     for host in usable:
         for precision, repository, kv in choices:
             try:
@@ -179,3 +220,24 @@ def candidates(
                 if host.gpus % tp == 0:
                     yield Candidate(host, tp, precision, repository, kv)
                 tp *= 2
+
+
+def pipelines(
+    facts: Facts, usable: list[Host], choices: list[tuple[Precision, str, KvDtype]], model: Model
+) -> Iterator[Candidate]:
+    """Replicas over several hosts, a stage on each, for the *choices* that no single one of *usable* holds."""
+    for host in usable:
+        for precision, repository, kv in choices:
+            with suppress(Unsupported):
+                runs_on(facts, precision, host.gpu)
+                for stages in _stages(host, model, precision):
+                    yield Candidate(host, host.gpus, precision, repository, kv, stages)
+
+
+def _stages(host: Host, model: Model, precision: Precision) -> range:
+    """Numbers of hosts to lay one replica over: from the fewest that hold the weights, where one host does not."""
+    stage_bytes = ROOMY * host.gpus * host.gpu.cuda_total_gib.value * GIB
+    fewest = math.ceil(checkpoint_bytes(model, precision) / stage_bytes)
+    if fewest < 2 or host.network_gbps < PIPELINE_GBPS or not model.pipeline_parallel:
+        return range(0)
+    return range(fewest, min(fewest + 2, MOST_STAGES) + 1)

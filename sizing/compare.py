@@ -172,7 +172,7 @@ def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
         device_bytes=setup.device_bytes,
         ledger=tuple(LedgerLine(**line._asdict()) for line in option.memory.ledger),
         kv_cache_tokens=option.memory.kv_cache_tokens,
-        estimates=deployment_estimates(option),
+        estimates=deployment_estimates(way.asked, option),
         usd_per_hour=option.cost.usd_per_hour if way.priced else None,
         usd_per_million_output_tokens=option.cost.usd_per_million_output_tokens if way.priced else None,
         prices_dated=option.cost.prices_dated if way.priced else None,

@@ -1,78 +1,107 @@
 """
-What a deployment costs, by what the money pays for. ``Decimal`` dollars; every price is a dated row.
+What a deployment costs, by what the money pays for. ``Decimal`` dollars; every line keeps the date of its price.
 
-Idle costs are the same lines: neither a cloud host nor a control plane is cheaper without requests (a home host's
-electricity is: it is priced at the load the request describes).
+A cloud host costs the same with and without requests; a home host draws its idle watts. What stands without any GPU
+host (control plane, NAT gateway, system nodes, hardware once bought) is marked, so that scaling to zero has a figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 
 from sizing.errors import UnknownFact
-from sizing.facts import Facts, HomeHost, Price
-from sizing.plan import Cost
-from sizing.request import Place
+from sizing.facts import CpuHost, Facts, Price, Purchase
+from sizing.home_hosts import home_host
+from sizing.plan import Cost, CostLine
+from sizing.request import Load, Place
 from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH
 
+CENT = Decimal("0.01")
 CENT_OF_A_CENT = Decimal("0.0001")
 
 
-def _price(facts: Facts, item: str, region: str) -> Price:
-    price = facts.price(item, region)
+def _price(facts: Facts, item: str, region: str, purchase: Purchase = "on-demand") -> Price:
+    price = facts.price(item, region, purchase)
     if price is None:
-        known = sorted({known.region for known in facts.prices if known.item == item})
+        known = sorted({price.region for price in facts.prices if (price.item, price.purchase) == (item, purchase)})
         elsewhere = f" (known in {', '.join(known)})" if known else ""
         raise UnknownFact(
-            f"no price for {item} in {region}{elsewhere}. To add it, add a row to sizing/data/prices.csv."
+            f"no {purchase} price for {item} in {region}{elsewhere}. To add it, add a row to sizing/data/prices.csv."
         )
     return price
 
 
-def place_prices(facts: Facts, place: Place, disk_gib: int) -> Callable[[str, int], tuple[dict[str, Decimal], str]]:
+def place_lines(facts: Facts, place: Place, host_type: str, hosts: int, disk_gib: int) -> tuple[CostLine, ...]:
     """
-    A function of (host type, hosts) giving the hourly cost lines of *place* and the oldest date among their prices.
+    The hourly lines of *hosts* x *host_type* at *place*, each host with *disk_gib* of disk.
 
-    Raises (the returned function too): ``UnknownFact`` for a price that no row has.
+    Raises: ``UnknownFact`` for a price that no row has.
     """
     if place.kind == "local":
-        return lambda _host_type, _hosts: ({"this machine": Decimal(0)}, "")
+        return (_line("this machine", Decimal(0), None, standing=True),)
     if place.kind == "home":
-        return lambda host_type, hosts: _home_lines(facts.hosts[host_type], hosts)
-    standing = facts.places[place.kind]
-    fixed = [(line, _price(facts, line.item, place.region)) for line in standing.lines]
+        return tuple(_home_lines(facts, host_type, hosts))
+    if place.kind == "rented":
+        rental = next(rental for rental in facts.rentals if rental.id == host_type)
+        return (_line(f"{hosts} x {host_type}", rental.usd_per_hour * hosts, rental.dated),)
+    return tuple(_aws_lines(facts, place, host_type, hosts, disk_gib))
+
+
+def _line(
+    name: str, usd: Decimal, dated: date | None, *, idle_usd: Decimal | None = None, standing: bool = False
+) -> CostLine:
+    return CostLine(
+        name=name,
+        usd_per_hour=usd.quantize(CENT_OF_A_CENT),
+        idle_usd_per_hour=(usd if idle_usd is None else idle_usd).quantize(CENT_OF_A_CENT),
+        standing=standing,
+        dated="" if dated is None else dated.isoformat(),
+    )
+
+
+def _aws_lines(facts: Facts, place: Place, host_type: str, hosts: int, disk_gib: int) -> Iterator[CostLine]:
+    host = _price(facts, host_type, place.region, place.purchase)
+    spot = ", spot" if place.purchase == "spot" else ""
+    yield _line(f"{hosts} x {host_type}{spot}", host.usd_per_hour * hosts, host.dated)
+    for line in facts.places[place.kind].lines:
+        price = _price(facts, line.item, place.region)
+        yield _line(line.name, price.usd_per_hour * line.count, price.dated, standing=True)
     disk = _price(facts, "gp3-gb", place.region)
-
-    def lines(host_type: str, hosts: int) -> tuple[dict[str, Decimal], str]:
-        host = _price(facts, host_type, place.region)
-        dated = min(price.dated for price in (host, disk, *(price for _, price in fixed)))
-        return {
-            f"{hosts} x {host_type}": host.usd_per_hour * hosts,
-            **{line.name: price.usd_per_hour * line.count for line, price in fixed},
-            f"disks ({disk_gib} GiB a host)": disk.usd_per_hour * disk_gib * hosts,
-        }, dated.isoformat()
-
-    return lines
+    yield _line(f"disks ({disk_gib} GiB a host)", disk.usd_per_hour * disk_gib * hosts, disk.dated)
 
 
-def _home_lines(host: HomeHost, hosts: int) -> tuple[dict[str, Decimal], str]:
-    life_hours = host.depreciation_years * 12 * HOURS_PER_MONTH
-    return {
-        f"hardware over {host.depreciation_years} years": host.hardware_usd * hosts / life_hours,
-        f"electricity ({host.load_w} W a host)": host.electricity_usd_per_kwh * host.load_w * hosts / 1000,
-    }, host.hardware_usd_dated.isoformat()
+def _home_lines(facts: Facts, name: str, hosts: int) -> Iterator[CostLine]:
+    host = facts.cpu_hosts.get(name) or home_host(facts, name)
+    rule = facts.home_rule if isinstance(host, CpuHost) else host
+    years, usd_per_kwh = rule.depreciation_years, rule.electricity_usd_per_kwh
+    life_hours = years * 12 * HOURS_PER_MONTH
+    yield _line(
+        f"hardware over {years} years", host.hardware_usd * hosts / life_hours, host.hardware_usd_dated, standing=True
+    )
+    yield _line(
+        f"electricity ({host.load_w} W a host, {host.idle_w} W idle)",
+        usd_per_kwh * host.load_w * hosts / 1000,
+        host.hardware_usd_dated,
+        idle_usd=usd_per_kwh * host.idle_w * hosts / 1000,
+    )
 
 
-def cost(lines: dict[str, Decimal], prices_dated: str, output_tokens_per_s: float) -> Cost:
-    """The lines summed per hour, day and month (730 h), and per million output tokens at the expected throughput."""
-    per_hour = sum(lines.values(), Decimal(0))
+def cost(lines: tuple[CostLine, ...], output_tokens_per_s: float, load: Load) -> Cost:
+    """The lines summed per hour, day and month (730 h), and per million tokens at the expected throughput."""
+    per_hour = sum((line.usd_per_hour for line in lines), Decimal(0))
     millions_per_hour = Decimal(repr(output_tokens_per_s)) * 3600 / 1_000_000
+    per_million = per_hour / millions_per_hour
+    tokens = load.input_tokens + load.output_tokens
     return Cost(
-        lines={name: usd.quantize(CENT_OF_A_CENT) for name, usd in lines.items()},
-        usd_per_hour=per_hour.quantize(CENT_OF_A_CENT),
-        usd_per_day=(per_hour * HOURS_PER_DAY).quantize(Decimal("0.01")),
-        usd_per_month=(per_hour * HOURS_PER_MONTH).quantize(Decimal("0.01")),
-        usd_per_million_output_tokens=(per_hour / millions_per_hour).quantize(CENT_OF_A_CENT),
-        prices_dated=prices_dated,
+        lines=lines,
+        usd_per_hour=per_hour,
+        usd_per_day=(per_hour * HOURS_PER_DAY).quantize(CENT),
+        usd_per_month=(per_hour * HOURS_PER_MONTH).quantize(CENT),
+        idle_usd_per_hour=sum((line.idle_usd_per_hour for line in lines), Decimal(0)),
+        standing_usd_per_hour=sum((line.idle_usd_per_hour for line in lines if line.standing), Decimal(0)),
+        usd_per_million_output_tokens=per_million.quantize(CENT_OF_A_CENT),
+        usd_per_million_tokens=(per_million * load.output_tokens / tokens).quantize(CENT_OF_A_CENT),
+        prices_dated=min((line.dated for line in lines if line.dated), default=""),
     )

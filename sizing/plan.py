@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sizing.errors import BadRequest
-from sizing.facts import Basis, Precision
+from sizing.facts import Basis, Precision, Purchase
 from sizing.request import EngineName, PlaceKind, Request, sentences
 
 
@@ -28,8 +28,10 @@ class Placement(_Part):
     kind: PlaceKind
     region: str | None  # AWS only
     zone_ids: tuple[str, ...]  # AWS availability-zone ids that offer the host type
-    host_type: str  # EC2 instance type, home host id, or "this machine"
+    host_type: str  # EC2 instance type, home or CPU host, card at a provider, or "this machine"
+    purchase: Purchase = "on-demand"
     hosts: int
+    hosts_per_replica: int = 1  # more: a pipeline over whole hosts, one stage each
     gpu: str | None  # None: CPU only
     gpu_smi_name: str | None = None  # what nvidia-smi calls it, where known
     gpus_per_host: int
@@ -113,22 +115,50 @@ class Estimate(_Part):
 
 
 class Estimates(_Part):
-    """What the whole deployment (all replicas) is expected to do under the asked load."""
+    """
+    What the whole deployment (all replicas) is expected to do under the asked load, and where it saturates.
+
+    ``saturation_concurrency``: requests in flight beyond which further ones wait for a place or for KV cache.
+    ``saturation_requests_per_s``: what it answers with so many in flight; a higher rate only lengthens the queue.
+    """
 
     ttft_s: Estimate
     tpot_s: Estimate
     output_tokens_per_s: Estimate
     requests_per_s: Estimate
+    saturation_concurrency: int
+    saturation_requests_per_s: Estimate
+
+
+class CostLine(_Part):
+    """
+    One thing that money pays for. ``standing``: paid also while no GPU host runs (scaled to zero).
+
+    ``idle_usd_per_hour``: while it runs without any request. ``dated``: of its price; empty where nothing is paid.
+    """
+
+    name: str
+    usd_per_hour: Decimal
+    idle_usd_per_hour: Decimal
+    standing: bool
+    dated: str
 
 
 class Cost(_Part):
-    """Dollars, by what they pay for. ``usd_per_hour`` is the sum of ``lines``; idle = the same without any request."""
+    """
+    Dollars. The hourly sums are those of ``lines``: under the asked load, idle, and with the GPU hosts gone.
 
-    lines: dict[str, Decimal]
+    ``usd_per_million_tokens`` counts input and output; ``prices_dated`` is the oldest date among the lines.
+    """
+
+    lines: tuple[CostLine, ...]
     usd_per_hour: Decimal
     usd_per_day: Decimal
     usd_per_month: Decimal
+    idle_usd_per_hour: Decimal
+    standing_usd_per_hour: Decimal
     usd_per_million_output_tokens: Decimal
+    usd_per_million_tokens: Decimal
     prices_dated: str
 
 

@@ -13,37 +13,35 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sizing import __version__
-from sizing.cpu import plan_local
-from sizing.engine_args import PORT, Settings, engine_args, thinking_default
+from sizing.assembly import engine_settings, model_choice, serve
+from sizing.cpu import plan_cpu
+from sizing.engine_args import Settings
 from sizing.errors import DoesNotFit, KitError
 from sizing.facts import Facts, Model
-from sizing.host_needs import checkpoint_bytes, drain_s, image_pull_s, pod, weight_load_s
+from sizing.host_needs import checkpoint_bytes, pod
 from sizing.plan import (
-    EngineSettings,
     Estimate,
     Estimates,
     LedgerLine,
     Memory,
-    ModelChoice,
     Placement,
     Plan,
     Rejected,
-    Serve,
 )
 from sizing.question import Question, question
+from sizing.replica import saturation
 from sizing.request import Place, Request, Targets
-from sizing.search import Found, Option, search
+from sizing.search import COMPARED, Found, Option, search
 from sizing.warnings import warnings
 
-RUNNERS_UP = 3
 CENT = Decimal("0.01")  # a difference that no price list shows
 
 
 def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
     """The plan of deployment *name*. *model* replaces the catalogue's (weights in a folder of one's own)."""
     asked = question(request, facts, model)
-    if request.place.kind == "local":
-        return plan_local(name, asked)
+    if asked.engine.id == "vllm-cpu":
+        return plan_cpu(name, asked)
     found = search(asked)
     if not found.options:
         raise DoesNotFit(_what_would_work(asked, found))
@@ -51,43 +49,28 @@ def plan(name: str, request: Request, facts: Facts, model: Model | None = None) 
 
 
 def _assemble(name: str, asked: Question, found: Found) -> Plan:
-    request, facts, model, engine, release = asked.request, asked.facts, asked.model, asked.engine, asked.release
+    request, facts = asked.request, asked.facts
     best = found.options[0]
-    host, setup, answer = best.candidate.host, best.setup, best.memory
-    settings = Settings(
-        tp=setup.tp,
-        pp=setup.pp,
-        max_model_len=setup.max_model_len,
-        max_num_seqs=setup.max_num_seqs,
-        max_num_batched_tokens=setup.max_num_batched_tokens,
-        gpu_memory_utilization=setup.gpu_memory_utilization,
-        kv_cache_dtype=setup.kv_cache_dtype,
-    )
-    served_name = request.serving.name or model.key
-    weights = best.candidate.repository
-    weight_bytes = checkpoint_bytes(model, best.candidate.precision)
-    support = model.sglang if engine.server == "sglang" else model.vllm
-    load_s = weight_load_s(engine, weight_bytes)
-    drain = drain_s(best.performance.ttft_s.mean, best.performance.tpot_s.mean, request.load.output_tokens)
+    candidate, setup, answer = best.candidate, best.setup, best.memory
+    host = candidate.host
+    weight_bytes = checkpoint_bytes(asked.model, candidate.precision)
+    choice = model_choice(asked, candidate.repository, candidate.precision, weight_bytes)
+    estimates = deployment_estimates(asked, best)
+    runners_up = _runners_up(found)
     return Plan(
         kit_version=__version__,
         name=name,
         request=request,
         facts_digest=facts.digest,
-        model=ModelChoice(
-            key=model.key,
-            repository=weights,
-            precision=best.candidate.precision,
-            served_name=served_name,
-            licence=model.licence,
-            weight_bytes_on_disk=weight_bytes,
-        ),
+        model=choice,
         placement=Placement(
             kind=request.place.kind,
             region=request.place.region if request.place.kind.startswith("aws") else None,
             zone_ids=host.zone_ids,
             host_type=host.type,
+            purchase=request.place.purchase,
             hosts=best.hosts,
+            hosts_per_replica=candidate.pp,
             gpu=host.gpu.id,
             gpu_smi_name=host.gpu.nvidia_smi_name,
             gpus_per_host=host.gpus,
@@ -99,23 +82,22 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             quota_code=host.quota_code,
             power_limit_w_per_gpu=host.power_limit_w_per_gpu,
         ),
-        engine=EngineSettings(
-            name=engine.id,
-            version=release.version,
-            image=release.image,
-            digest=release.digest,
-            min_driver_branch=max(release.min_driver_branch, host.gpu.min_driver_branch),
-            args=engine_args(engine, model, weights, served_name, best.candidate.precision, settings, request.serving),
-            env=engine.env,
-            port=PORT,
-            tp=setup.tp,
-            pp=setup.pp,
-            max_model_len=setup.max_model_len,
-            max_num_seqs=setup.max_num_seqs,
-            max_num_batched_tokens=setup.max_num_batched_tokens,
-            gpu_memory_utilization=setup.gpu_memory_utilization,
-            kv_cache_dtype=setup.kv_cache_dtype,
+        engine=engine_settings(
+            asked,
+            choice,
+            Settings(
+                tp=setup.tp,
+                pp=setup.pp,
+                max_model_len=setup.max_model_len,
+                max_num_seqs=setup.max_num_seqs,
+                max_num_batched_tokens=setup.max_num_batched_tokens,
+                gpu_memory_utilization=setup.gpu_memory_utilization,
+                kv_cache_dtype=setup.kv_cache_dtype,
+            ),
+            weights=candidate.repository,
             block_size=answer.block_size,
+            min_driver_branch=max(asked.release.min_driver_branch, host.gpu.min_driver_branch),
+            env=asked.engine.env,
         ),
         memory=Memory(
             device_bytes=setup.device_bytes,
@@ -125,27 +107,33 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             kv_cache_tokens_high=answer.kv_cache_tokens_high,
             max_concurrency=round(answer.max_concurrency, 3),
         ),
-        pod=pod(
-            host.usable_memory_bytes, host.vcpu, setup.tp * setup.pp, best.candidate.replicas_per_host, weight_bytes
-        ),
-        serve=Serve(
-            image_pull_s=image_pull_s(engine),
-            startup_budget_s=engine.start_s + load_s,
-            drain_s=drain,
-            weight_load_s=load_s,
-            thinking_default=thinking_default(model, request.serving),
-            tool_parser=support.tool_parser if request.serving.tools else "",
-            reasoning_parser=support.reasoning_parser,
-        ),
-        estimates=deployment_estimates(best),
+        pod=pod(host.usable_memory_bytes, host.vcpu, setup.tp, candidate.replicas_per_host, weight_bytes),
+        serve=serve(asked, estimates, weight_bytes),
+        estimates=estimates,
         cost=best.cost,
-        runners_up=tuple(_lost(option, best) for option in found.options[1 : 1 + RUNNERS_UP]),
-        rejected=(*(_lost(option, best) for option in found.options[1 + RUNNERS_UP :]), *found.rejected),
-        warnings=warnings(request, facts, model, engine, release, host.gpu, answer, best.hosts, host.quota_vcpus),
+        runners_up=tuple(_lost(option, best) for option in runners_up),
+        rejected=(
+            *(_lost(option, best) for option in found.options[1:] if option not in runners_up),
+            *found.rejected,
+        ),
+        warnings=warnings(asked, best),
     )
 
 
-def deployment_estimates(option: Option) -> Estimates:
+def _runners_up(found: Found) -> list[Option]:
+    """The cheapest option on each other GPU, then other layouts: what a buyer compares with."""
+    best, *others = found.options
+    seen = {best.candidate.host.gpu.id}
+    first_of_its_gpu = []
+    for option in others:
+        if option.candidate.host.gpu.id not in seen:
+            seen.add(option.candidate.host.gpu.id)
+            first_of_its_gpu.append(option)
+    rest = [option for option in others if option not in first_of_its_gpu]
+    return [*first_of_its_gpu, *rest][: COMPARED - 1]
+
+
+def deployment_estimates(asked: Question, option: Option) -> Estimates:
     """What all replicas of *option* do together."""
 
     def of_all_replicas(one: Estimate) -> Estimate:
@@ -154,11 +142,14 @@ def deployment_estimates(option: Option) -> Estimates:
         )
 
     speed = option.performance
+    together, rate = saturation(asked, option.setup, option.memory)
     return Estimates(
         ttft_s=speed.ttft_s,
         tpot_s=speed.tpot_s,
         output_tokens_per_s=of_all_replicas(speed.output_tokens_per_s),
         requests_per_s=of_all_replicas(speed.requests_per_s),
+        saturation_concurrency=together * option.replicas,
+        saturation_requests_per_s=of_all_replicas(rate),
     )
 
 
@@ -174,7 +165,7 @@ def _lost(option: Option, best: Option) -> Rejected:
 
 def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
     """Ways to ask for less or of more hardware, mildest first: each alone, all at once, larger hosts, the cloud."""
-    request, facts, length = asked.request, asked.facts, asked.max_model_len
+    request, length = asked.request, asked.max_model_len
     limits = request.limits
     shorter = request.load.input_tokens + request.load.output_tokens
     single: list[tuple[str, dict[str, object]]] = []
@@ -198,11 +189,10 @@ def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
         free = limits.model_copy(update={key: None for _, change in single for key in change})
         everything = request.model_copy(update={"limits": free, "targets": Targets()})
         yield f"{', '.join(name for name, _ in single)} and with max_model_len {shorter}", everything, shorter
-    if request.place.kind == "home":
-        for host in sorted(facts.hosts.values(), key=lambda host: host.gpu_count):
-            if host.id != request.place.host:
-                place = request.place.model_copy(update={"host": host.id})
-                yield f"on {host.id}", request.model_copy(update={"place": place}), length
+    if request.place.kind in ("home", "rented"):
+        if request.place.host is not None:
+            place = request.place.model_copy(update={"host": None})
+            yield "on another home host", request.model_copy(update={"place": place}), length
         yield "on AWS", request.model_copy(update={"place": Place(kind="aws-eks")}), length
 
 

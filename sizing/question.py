@@ -16,6 +16,7 @@ from typing import TypeVar
 from sizing.engine_args import thinking_default, yarn_override
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
+from sizing.home_hosts import home_host
 from sizing.request import Limits, Request
 from sizing.setup import served_by
 
@@ -75,8 +76,9 @@ def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, 
     found = look_up(lambda: facts.model(request.model)) if model is None else (model, None)
     for gpu in request.limits.gpus or ():
         look_up(partial(facts.gpu, gpu))
-    if request.place.host is not None:
-        look_up(lambda: facts.host(request.place.host or ""))
+    named = request.place.host
+    if named is not None and request.limits.engine != "vllm-cpu":
+        look_up(lambda: home_host(facts, named))
     look_up(lambda: facts.engines[request.limits.engine or "vllm"].version(request.limits.engine_version))
     precise = look_up(lambda: with_precision(request, found[1])) if found else None
     if problems or found is None or precise is None:

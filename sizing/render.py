@@ -14,8 +14,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from sizing.errors import BadRequest
-from sizing.host_needs import SYSTEM_DISK_GIB
+from sizing.errors import BadRequest, Unsupported
+from sizing.host_needs import host_needs
 from sizing.plan import Plan
 
 EVERY_FILE = ("plan.json", "values.yaml", "inventory.yml")
@@ -43,14 +43,35 @@ def page_template(name: str) -> Template:
 
 
 def render(plan: Plan) -> dict[str, str]:
-    """Every file that *plan* becomes, by name."""
+    """
+    Every file that *plan* becomes, by name.
+
+    Raises: ``Unsupported`` for a plan that the kit answers but cannot place.
+    """
+    if problem := _not_placed(plan):
+        raise Unsupported(f"{plan.name} is answered but not placed: {problem}. `qwenkit plan` shows it.")
     names = ["values.yaml"] + (["inventory.yml"] if plan.placement.kind in ("home", "aws-ec2") else [])
     header = GENERATED.format(name=plan.name)
     files = {"plan.json": plan.to_json()}
     for name in names:
         template = _environment().get_template(f"{name}.j2")
-        files[name] = template.render(plan=plan, header=header, system_disk_gib=SYSTEM_DISK_GIB)
+        files[name] = template.render(plan=plan, header=header, system_disk_gib=host_needs().system_disk_gib)
     return files
+
+
+def _not_placed(plan: Plan) -> str | None:
+    placement = plan.placement
+    if placement.kind == "rented":
+        return f"{placement.host_type} is rented, and the kit builds on AWS and on hosts of one's own"
+    if placement.hosts_per_replica > 1:
+        return (
+            f"a replica over {placement.hosts_per_replica} hosts needs pods that start as a group, unlike the chart's"
+        )
+    if placement.gpu is None and placement.kind != "local":
+        return f'the CPU engine is built at the place "local" only, and {placement.host_type} is not it'
+    if placement.purchase == "spot":
+        return "infra/ buys on demand only"
+    return None
 
 
 def write_all(folder: Path, files: dict[str, str]) -> None:

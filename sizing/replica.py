@@ -8,6 +8,7 @@ those are tried. Everything is in figures of one replica; hosts and money are th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,12 +17,12 @@ from sizing.errors import BadRequest, KitError
 from sizing.facts import Gpu, Precision
 from sizing.memory import MemoryAnswer, memory
 from sizing.performance import Performance, performance
+from sizing.plan import Estimate
 from sizing.question import Question
+from sizing.scheduler import Replica as Scheduler
 from sizing.setup import Asked, KvDtype, Setup, resolve
+from sizing.speed import StepModel
 from sizing.traffic import Traffic
-
-BURST_ROOM = 1.25  # max_num_seqs over the expected concurrency, so that a burst is not queued at once
-DEFAULT_SEQUENCES = 256  # where a rate is asked: vLLM's own default, since nothing says how many overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class Share:
     concurrency: int | None
     request_rate: float | None
 
+    def of(self, replicas: int) -> Share:
+        """What the fullest of *replicas* gets of it."""
+        if self.concurrency is not None:
+            return Share(math.ceil(self.concurrency / replicas), None)
+        return Share(None, (self.request_rate or 0.0) / replicas)
+
     def __str__(self) -> str:
         if self.concurrency is not None:
             return f"{self.concurrency} request{'' if self.concurrency == 1 else 's'} in flight"
@@ -66,6 +73,7 @@ class Tuning:
 class Replica:
     """A replica that meets every target under its share."""
 
+    share: Share
     setup: Setup
     memory: MemoryAnswer
     performance: Performance
@@ -129,7 +137,7 @@ class Replicas:
         searched, limits = self.question.engine.searched, self.question.request.limits
         if searched is None:
             raise BadRequest(f"{self.question.engine.id} serves no GPU; choose vllm or sglang")
-        roomy = DEFAULT_SEQUENCES if share.concurrency is None else share.concurrency * BURST_ROOM
+        roomy = share.concurrency * searched.burst_room if share.concurrency else searched.sequences_at_a_rate
         most = min((size for size in searched.max_num_seqs if size >= roomy), default=searched.max_num_seqs[-1])
         fixed = limits.gpu_memory_utilization
         utilizations = [fixed] if fixed is not None else [None, *searched.gpu_memory_utilization]
@@ -170,7 +178,22 @@ class Replicas:
                 limit="memory",
             )
         speed = loaded(asked, setup, answer, share)
-        return self._missed(speed, share) or Replica(setup, answer, speed)
+        missed = self._missed(speed, share) or self._overrun(setup, answer, share)
+        return missed or Replica(share, setup, answer, speed)
+
+    def _overrun(self, setup: Setup, answer: MemoryAnswer, share: Share) -> Miss | None:
+        """A rate above what the replica sustains when full: its queue grows, however slowly."""
+        if share.request_rate is None:
+            return None
+        together, rate = saturation(self.question, setup, answer)
+        if rate.mean >= share.request_rate:
+            return None
+        return Miss(
+            f"{rate.mean:.2f} requests/s a replica at most, with {together} in flight; its share is "
+            f"{share.request_rate:g}",
+            nearness=rate.mean / share.request_rate,
+            limit="rate",
+        )
 
     def _missed(self, speed: Performance, share: Share) -> Miss | None:
         targets = self.question.request.targets
@@ -203,8 +226,14 @@ class Replicas:
 
 def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) -> Performance:
     """What a replica of *setup* does under *share* of the question's load."""
+    traffic = _traffic(asked, share)
+    running = running_requests(answer, setup, traffic.input_tokens + traffic.output_tokens)
+    return performance(setup, traffic, answer.kv_cache_tokens, running)
+
+
+def _traffic(asked: Question, share: Share) -> Traffic:
     load = asked.request.load
-    traffic = Traffic(
+    return Traffic(
         concurrency=share.concurrency,
         request_rate=share.request_rate,
         input_tokens=load.input_tokens,
@@ -213,8 +242,15 @@ def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) ->
         requests=None,
         prefix_hit_rate=load.prefix_hit_rate,
     )
-    running = running_requests(answer, setup, load.input_tokens + load.output_tokens)
-    return performance(setup, traffic, answer.kv_cache_tokens, running)
+
+
+def saturation(asked: Question, setup: Setup, answer: MemoryAnswer) -> tuple[int, Estimate]:
+    """Requests in flight of one replica beyond which further ones wait, and the requests/s it answers with so many."""
+    traffic = _traffic(asked, Share(1, None))
+    running = running_requests(answer, setup, traffic.input_tokens + traffic.output_tokens)
+    scheduler = Scheduler(setup, StepModel.of(setup), traffic, answer.kv_cache_tokens, running)
+    together = scheduler.capacity()
+    return together, loaded(asked, setup, answer, Share(together, None)).requests_per_s
 
 
 def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) -> int:

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sizing.errors import BadRequest
-from sizing.facts import Precision
+from sizing.facts import Precision, Purchase
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
 DEFAULT_REGION = "us-east-1"
-PlaceKind = Literal["aws-eks", "aws-ec2", "home", "local"]
+PlaceKind = Literal["aws-eks", "aws-ec2", "home", "local", "rented"]
 EngineName = Literal["vllm", "sglang", "vllm-cpu"]
 
 
@@ -51,15 +51,23 @@ class Targets(_Part):
 
 
 class Place(_Part):
-    """Where it runs. ``host`` names a file of sizing/data/hosts for ``home``."""
+    """
+    Where it runs. ``host`` names a home host (a file of sizing/data/hosts, or as ``home-4x-rtx-3090``); without it the
+    cheapest that meets is named. ``purchase`` is how AWS sells the GPU hosts.
+    """
 
     kind: PlaceKind
     region: str = DEFAULT_REGION
     host: str | None = None
+    purchase: Purchase = "on-demand"
 
 
 class Limits(_Part):
-    """What the plan may choose from; everything absent is the kit's choice."""
+    """
+    What the plan may choose from; everything absent is the kit's choice.
+
+    ``spare_replicas`` may fail, and ``spare_share`` of the capacity stays free, while the targets are still met.
+    """
 
     gpus: tuple[str, ...] | None = Field(default=None, strict=False)
     usd_per_hour: Annotated[float, Field(gt=0)] | None = None
@@ -70,6 +78,8 @@ class Limits(_Part):
     max_model_len: Tokens | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     min_replicas: Annotated[int, Field(gt=0, le=256)] = 1
+    spare_replicas: Annotated[int, Field(ge=0, le=64)] = 0
+    spare_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
 
 class Serving(_Part):
@@ -99,14 +109,17 @@ class Request(_Part):
                 f"limits.max_model_len is {limit} but load asks for {self.load.input_tokens} + "
                 f"{self.load.output_tokens} = {length} tokens a request; raise max_model_len to at least {length}"
             )
-        if self.place.kind == "home" and self.place.host is None:
-            raise ValueError('place.kind "home" needs place.host, the name of a file in sizing/data/hosts')
-        if self.place.kind != "home" and self.place.host is not None:
-            raise ValueError(f'place.host belongs to place.kind "home"; place.kind is "{self.place.kind}"')
-        if not self.place.kind.startswith("aws") and self.place.region != DEFAULT_REGION:
-            raise ValueError(f'place.region belongs to AWS; place.kind is "{self.place.kind}"')
-        if (self.place.kind == "local") != (self.limits.engine == "vllm-cpu"):
-            raise ValueError('the engine "vllm-cpu" and the place "local" go together: set both or neither')
+        kind = self.place.kind
+        if kind != "home" and self.place.host is not None:
+            raise ValueError(f'place.host belongs to place.kind "home"; place.kind is "{kind}"')
+        if not kind.startswith("aws") and self.place.region != DEFAULT_REGION:
+            raise ValueError(f'place.region belongs to AWS; place.kind is "{kind}"')
+        if not kind.startswith("aws") and self.place.purchase != "on-demand":
+            raise ValueError(f'place.purchase belongs to AWS; place.kind is "{kind}"')
+        if kind == "local" and self.limits.engine != "vllm-cpu":
+            raise ValueError('the place "local" has no GPU: set limits.engine to "vllm-cpu"')
+        if kind == "rented" and self.limits.engine == "vllm-cpu":
+            raise ValueError('the place "rented" is a GPU; "vllm-cpu" runs at the places local, home, aws-eks, aws-ec2')
         return self
 
 

@@ -2,31 +2,33 @@
 The cheapest hardware that meets every target of a request: ``search(question)``.
 
 Every candidate gets the fewest replicas that meet the targets (latency falls as replicas share the load, so the number
-is found by bisection); the cheapest candidate wins, ties go to the higher precision and then to the faster one. Tiers
-that cost answer quality (fp8 KV, 4-bit weights) are opened only when nothing before them meets. Every loser keeps its
-reason, in numbers.
+is found by bisection) and the spare that is asked; the cheapest candidate wins, ties go to the higher precision and
+then to the faster one. Tiers that cost answer quality (fp8 KV, 4-bit weights) are opened only when nothing before them
+meets. Every loser keeps its reason, in numbers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sizing.candidates import Candidate, Host, candidates, hosts, tiers
-from sizing.cost import cost, place_prices
+from sizing.candidates import Candidate, Host, candidates, hosts, pipelines, tiers
+from sizing.cost import cost, place_lines
 from sizing.errors import KitError
 from sizing.host_needs import checkpoint_bytes, disk_gib, pod, replica_memory_bytes
 from sizing.memory import MemoryAnswer
 from sizing.performance import Performance
 from sizing.plan import Cost, Rejected
 from sizing.question import Question
-from sizing.replica import Miss, Replica, Replicas, Shape, Share
-from sizing.request import Load
+from sizing.replica import Miss, Replica, Replicas, Shape, Share, loaded
+from sizing.request import Request
 from sizing.setup import Setup
 from sizing.units import GIB
 
 MOST_REPLICAS = 256
+COMPARED = 4  # GPUs that are ranked by price: the chosen and three runners-up
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,50 @@ class _Search:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.replicas = Replicas(question)
+        self.peak = _peak(question.request)
+        self.options: list[Option] = []
+        self.rejected: list[Rejected] = []
+        self.nearest: tuple[float, Rejected] | None = None
+
+    def look(self, found: Iterable[Candidate | Rejected]) -> None:
+        """Sort *found* into options and rejected, the cheapest hosts first."""
+        priced: list[tuple[Decimal, Candidate]] = []
+        for candidate in found:
+            if isinstance(candidate, Rejected):
+                self.rejected.append(candidate)
+            else:
+                priced.append((self._least_usd(candidate), candidate))
+        for least, candidate in sorted(priced, key=lambda pair: pair[0]):
+            enough = self._enough()
+            if enough is not None and least > enough:
+                reason = (
+                    f"costs at least {least:.2f} $/h; {COMPARED} GPUs meet the request for {enough:.2f} $/h or less"
+                )
+                self.rejected.append(Rejected(candidate=str(candidate), reason=reason))
+                continue
+            result = self.evaluate(candidate)
+            if isinstance(result, Option):
+                self.options.append(result)
+                continue
+            lost = Rejected(candidate=str(candidate), reason=result.reason)
+            self.rejected.append(lost)
+            if self.nearest is None or result.nearness > self.nearest[0]:
+                self.nearest = (result.nearness, lost)
+
+    def _enough(self) -> Decimal | None:
+        """What the dearest of the ``COMPARED`` cheapest GPUs costs, once so many meet the request."""
+        cheapest: dict[str, Decimal] = {}
+        for option in self.options:
+            gpu, usd = option.candidate.host.gpu.id, option.cost.usd_per_hour
+            cheapest[gpu] = min(usd, cheapest.get(gpu, usd))
+        return sorted(cheapest.values())[COMPARED - 1] if len(cheapest) >= COMPARED else None
+
+    def _least_usd(self, candidate: Candidate) -> Decimal:
+        """Dollars an hour of the fewest hosts that the request allows, without their disks."""
+        limits, asked = self.question.request.limits, self.question
+        hosts = candidate.hosts_for(max(limits.min_replicas, 1 + limits.spare_replicas))
+        lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, 0)
+        return sum((line.usd_per_hour for line in lines), Decimal(0))
 
     def evaluate(self, candidate: Candidate) -> Option | Miss:
         """The candidate with the fewest replicas that meet the targets, or why none do."""
@@ -63,13 +109,13 @@ class _Search:
             return Miss(refusal.problems[0])
 
     def _fewest(self, candidate: Candidate) -> Option | Miss:
-        request = self.question.request
-        limits = request.limits
+        limits = self.question.request.limits
         held = candidate.host.at_most and candidate.host.at_most * candidate.replicas_per_host
-        useful = max(request.load.concurrency or MOST_REPLICAS, limits.min_replicas)
-        low, high = limits.min_replicas, min(held or MOST_REPLICAS, useful)
+        spare = limits.spare_replicas
+        low = max(1, limits.min_replicas - spare)
+        high = min((held or MOST_REPLICAS) - spare, max(self.peak.concurrency or MOST_REPLICAS, low))
         if low > high:
-            return Miss(f"{low} replicas were asked for; it holds {high}")
+            return Miss(f"{low + spare} replicas were asked for; it holds {held or MOST_REPLICAS}")
         best = self._with_replicas(candidate, low)
         if isinstance(best, Miss) and high > low:
             best = self._with_replicas(candidate, high)
@@ -85,28 +131,34 @@ class _Search:
             return best
         if problem := self._too_little_host_memory(candidate, best.memory):
             return Miss(problem)
-        option = self._priced(candidate, best, low)
+        replicas = low + spare
+        option = self._priced(candidate, best, replicas)
         budget = limits.usd_per_hour
         if budget is not None and option.cost.usd_per_hour > Decimal(str(budget)):
             return Miss(
-                f"{option.cost.usd_per_hour:.2f} $/h with {low} replica{_s(low)}; the budget is {budget:g} $/h",
+                f"{option.cost.usd_per_hour:.2f} $/h with {replicas} replica{_s(replicas)}; "
+                f"the budget is {budget:g} $/h",
                 nearness=budget / float(option.cost.usd_per_hour),
             )
         return option
 
     def _with_replicas(self, candidate: Candidate, replicas: int) -> Replica | Miss:
-        shape = Shape(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype)
-        return self.replicas.carrying(shape, share(self.question.request.load, replicas))
+        shape = Shape(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype, candidate.pp)
+        return self.replicas.carrying(shape, self.peak.of(replicas))
 
     def _priced(self, candidate: Candidate, replica: Replica, replicas: int) -> Option:
         asked = self.question
-        host_count = math.ceil(replicas / candidate.replicas_per_host)
+        load = asked.request.load
+        expected = Share(load.concurrency, load.request_rate).of(replicas)
+        speed = replica.performance
+        if expected != replica.share:
+            speed = loaded(asked, replica.setup, replica.memory, expected)
+        hosts = candidate.hosts_for(replicas)
         on_a_host = min(replicas, candidate.replicas_per_host)
         disk = disk_gib(asked.engine, checkpoint_bytes(asked.model, candidate.precision), on_a_host)
-        prices = place_prices(asked.facts, asked.request.place, disk)
-        lines, dated = prices(candidate.host.type, host_count)
-        price = cost(lines, dated, replica.performance.output_tokens_per_s.mean * replicas)
-        return Option(candidate, replica.setup, replica.memory, replica.performance, replicas, host_count, disk, price)
+        lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, disk)
+        price = cost(lines, speed.output_tokens_per_s.mean * replicas, load)
+        return Option(candidate, replica.setup, replica.memory, speed, replicas, hosts, disk, price)
 
     def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer) -> str | None:
         host, together = candidate.host, candidate.replicas_per_host
@@ -120,11 +172,12 @@ class _Search:
         )
 
 
-def share(load: Load, replicas: int) -> Share:
-    """What the fullest of *replicas* gets of *load*."""
+def _peak(request: Request) -> Share:
+    """The load at which the share of capacity that is to stay free is used up."""
+    load, busy = request.load, 1 - request.limits.spare_share
     if load.concurrency is not None:
-        return Share(math.ceil(load.concurrency / replicas), None)
-    return Share(None, (load.request_rate or 0.0) / replicas)
+        return Share(math.ceil(load.concurrency / busy), None)
+    return Share(None, (load.request_rate or 0.0) / busy)
 
 
 def _s(count: int) -> str:
@@ -144,6 +197,9 @@ def search(question: Question, usable: list[Host] | None = None) -> Found:
     """
     Every option of the first tier that has any, cheapest first, and everything that was rejected on the way.
 
+    Where no host holds the model, replicas over several hosts are tried. A candidate whose first host alone costs more
+    than enough options of other GPUs is not looked into further.
+
     Args:
         usable: search only these hosts; None = all that the request may use.
 
@@ -152,29 +208,23 @@ def search(question: Question, usable: list[Host] | None = None) -> Found:
     request, facts, model = question.request, question.facts, question.model
     searching = _Search(question)
     usable, rejected = hosts(facts, request) if usable is None else (usable, [])
-    options: list[Option] = []
-    nearest: tuple[float, Rejected] | None = None
-    for choices in tiers(facts, request, model):
-        for candidate in candidates(facts, usable, choices):
-            if isinstance(candidate, Rejected):
-                rejected.append(candidate)
-                continue
-            result = searching.evaluate(candidate)
-            if isinstance(result, Option):
-                options.append(result)
-                continue
-            lost = Rejected(candidate=str(candidate), reason=result.reason)
-            rejected.append(lost)
-            if nearest is None or result.nearness > nearest[0]:
-                nearest = (result.nearness, lost)
-        if options:
+    every_tier = list(tiers(facts, request, model))
+    for choices in every_tier:
+        searching.look(candidates(facts, usable, choices))
+        if searching.options:
             break
+    else:
+        for choices in every_tier:
+            searching.look(pipelines(facts, usable, choices, model))
+            if searching.options:
+                break
     precisions = list(facts.precisions)
-    options.sort(
+    searching.options.sort(
         key=lambda option: (
             option.cost.usd_per_hour,
             precisions.index(option.candidate.precision),
             option.performance.ttft_s.mean,
         )
     )
-    return Found(tuple(options), tuple(rejected), nearest[1] if nearest else None)
+    nearest = searching.nearest
+    return Found(tuple(searching.options), (*rejected, *searching.rejected), nearest[1] if nearest else None)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from sizing.cards import ecc
-from sizing.facts import Engine, EngineVersion, Facts, Gpu, Model
+from sizing.facts import Facts, Model
+from sizing.host_needs import replica_memory_bytes
 from sizing.licences import verdict
-from sizing.memory import MemoryAnswer
-from sizing.request import Request
+from sizing.question import Question
+from sizing.search import Option
+from sizing.units import GIB, MIB
+
+BYTES_PER_ACTIVATION = 2  # hidden states travel in 16 bits
 
 
 def licence_warnings(model: Model, facts: Facts) -> tuple[str, ...]:
@@ -15,34 +19,48 @@ def licence_warnings(model: Model, facts: Facts) -> tuple[str, ...]:
     return () if licence.commercial == "yes" else (verdict(model, licence),)
 
 
-def warnings(
-    request: Request,
-    facts: Facts,
-    model: Model,
-    engine: Engine,
-    release: EngineVersion,
-    gpu: Gpu,
-    answer: MemoryAnswer,
-    hosts: int,
-    quota_vcpus: int | None,
-) -> tuple[str, ...]:
+def warnings(asked: Question, option: Option) -> tuple[str, ...]:
     """Sentences, the gravest first."""
-    found = list(licence_warnings(model, facts))
+    request, facts, release = asked.request, asked.facts, asked.release
+    answer, setup, host = option.memory, option.setup, option.candidate.host
+    gpu, place = host.gpu, request.place
+    found = list(licence_warnings(asked.model, facts))
     request_tokens = request.load.input_tokens + request.load.output_tokens
     if answer.kv_cache_tokens_low < request_tokens:
         found.append(
             f"At the low end of the memory band {answer.kv_cache_tokens_low} KV tokens remain, less than one request "
             f"of {request_tokens}: the engine may refuse to start."
         )
+    if setup.pp > 1:
+        crossing = setup.max_num_batched_tokens * asked.model.shape.hidden_size * BYTES_PER_ACTIVATION
+        found.append(
+            f"A replica is a pipeline over {setup.pp} hosts; the step model does not count what crosses their network: "
+            f"up to {crossing / MIB:.0f} MiB between stages, {crossing * 8 / host.network_gbps / 1e6:.1f} ms at "
+            f"{host.network_gbps:g} Gbit/s, in the fullest step."
+        )
+    if place.kind == "home" and place.host is None:
+        found.append(
+            f"place.host was left open: {host.type} is the cheapest of the known home hosts that meets the request; "
+            f"name your own host to plan for it."
+        )
+    if place.kind == "rented":
+        need = replica_memory_bytes(asked.engine, setup.tp, answer.host_memory_bytes)
+        found.append(
+            f"Rent a machine with at least {need / GIB:.0f} GiB of host memory and {option.disk_gib} GiB of disk "
+            f"beside the {gpu.id}; the kit does not build there."
+        )
+    if place.purchase == "spot":
+        found.append("Spot hosts are taken back with two minutes' notice, and their price moves; plan spare replicas.")
     found.append(
         f"NVIDIA driver R{max(gpu.min_driver_branch, release.min_driver_branch)} or newer: {gpu.id} needs "
-        f"R{gpu.min_driver_branch}, {engine.id} {release.version} R{release.min_driver_branch}."
+        f"R{gpu.min_driver_branch}, {asked.engine.id} {release.version} R{release.min_driver_branch}."
     )
-    if quota_vcpus:
+    if host.quota_vcpus:
         found.append(
-            f"EC2 quota: {hosts * quota_vcpus} vCPUs of the instance family must be allowed before `pulumi up`."
+            f"EC2 quota: {option.hosts * host.quota_vcpus} vCPUs of the instance family must be allowed before "
+            f"`pulumi up`."
         )
-    if request.place.kind == "home" and gpu.segment == "consumer":
+    if place.kind == "home" and gpu.segment == "consumer":
         found.append(f"{ecc(gpu)}; {facts.segments[gpu.segment].driver_licence}.")
     if not gpu.bf16_hardware:
         found.append(f"{gpu.id} has no bf16; the model runs in fp16, in which a Qwen model can overflow.")

@@ -1,0 +1,71 @@
+"""The parts of a plan that GPU and CPU plans have alike: what is served, the finished engine, start and drain."""
+
+from __future__ import annotations
+
+from sizing.engine_args import PORT, Settings, engine_args, thinking_default
+from sizing.facts import Precision
+from sizing.host_needs import drain_s, image_pull_s, weight_load_s
+from sizing.plan import EngineSettings, Estimates, ModelChoice, Serve
+from sizing.question import Question
+
+
+def model_choice(asked: Question, repository: str, precision: Precision, weight_bytes: int) -> ModelChoice:
+    """What is served, by the name the request gives it."""
+    return ModelChoice(
+        key=asked.model.key,
+        repository=repository,
+        precision=precision,
+        served_name=asked.request.serving.name or asked.model.key,
+        licence=asked.model.licence,
+        weight_bytes_on_disk=weight_bytes,
+    )
+
+
+def engine_settings(
+    asked: Question,
+    choice: ModelChoice,
+    settings: Settings,
+    *,
+    weights: str,
+    block_size: int,
+    min_driver_branch: int,
+    env: dict[str, str],
+) -> EngineSettings:
+    """The engine with its argument list. *weights*: a hub id or a path inside the container."""
+    engine, release = asked.engine, asked.release
+    return EngineSettings(
+        name=engine.id,
+        version=release.version,
+        image=release.image,
+        digest=release.digest,
+        min_driver_branch=min_driver_branch,
+        args=engine_args(
+            engine, asked.model, weights, choice.served_name, choice.precision, settings, asked.request.serving
+        ),
+        env=env,
+        port=PORT,
+        tp=settings.tp,
+        pp=settings.pp,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        kv_cache_dtype=settings.kv_cache_dtype,
+        block_size=block_size,
+    )
+
+
+def serve(asked: Question, estimates: Estimates, weight_bytes: int) -> Serve:
+    """Start, drain and parsers, for the chart and the host."""
+    model, engine, serving = asked.model, asked.engine, asked.request.serving
+    support = model.sglang if engine.server == "sglang" else model.vllm
+    load_s = weight_load_s(engine, weight_bytes)
+    return Serve(
+        image_pull_s=image_pull_s(engine),
+        startup_budget_s=engine.start_s + load_s,
+        drain_s=drain_s(estimates.ttft_s.mean, estimates.tpot_s.mean, asked.request.load.output_tokens),
+        weight_load_s=load_s,
+        thinking_default=thinking_default(model, serving),
+        tool_parser=support.tool_parser if serving.tools else "",
+        reasoning_parser=support.reasoning_parser,
+    )
