@@ -115,16 +115,25 @@ def _figures(estimates: Estimates, targets: Targets) -> Table:
 
 def _cost(plan: Plan) -> Table:
     cost = plan.cost
+    standing = words.usd(cost.standing_usd_per_hour)
     dated = f"; prices of {cost.prices_dated}" if cost.prices_dated else ""
     return _grid(
         [
             (
                 "cost",
                 f"{words.usd(cost.usd_per_hour)} an hour, {words.usd(cost.usd_per_day)} a day, "
-                f"{words.usd(cost.usd_per_month)} a month, with or without requests",
+                f"{words.usd(cost.usd_per_month)} a month",
             ),
-            ("", f"{words.usd(cost.usd_per_million_output_tokens)} per million output tokens{dated}"),
-            *(("", f"${usd:.4f} an hour: {name}") for name, usd in cost.lines.items()),
+            (
+                "",
+                f"{words.usd(cost.usd_per_million_output_tokens)} per million output tokens, "
+                f"{words.usd(cost.usd_per_million_tokens)} with the input counted{dated}",
+            ),
+            ("idle", f"{words.usd(cost.idle_usd_per_hour)} an hour, {standing} with no GPU host"),
+            *(
+                ("", f"${line.usd_per_hour:.4f} an hour: {line.name}{f' ({line.dated})' if line.dated else ''}")
+                for line in cost.lines
+            ),
         ]
     )
 

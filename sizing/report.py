@@ -78,10 +78,10 @@ def report(name: str, request: Request, facts: Facts) -> Report:
     """The report of deployment *name*. Raises whatever ``planning.plan`` does."""
     planned = plan(name, request, facts)
     rows = compare(request, facts, "gpu")
-    if planned.placement.kind == "local":
+    if planned.placement.gpu is None:
         return Report(plan=planned, choices=(), curve=(), gpus=rows, short=())
     asked = question(request, facts)
-    options = search(asked).options
+    options = search(asked, every=True).options
     return Report(
         plan=planned,
         choices=tuple(_choices(asked, options)),
@@ -113,7 +113,7 @@ def _choices(asked: Question, options: tuple[Option, ...]) -> Iterator[Choice]:
     free = replace(asked, request=asked.request.model_copy(update={"targets": Targets()}))
     statistic = asked.request.targets.statistic
     seen = set()
-    every = [(option, True) for option in options] + [(option, False) for option in search(free).options]
+    every = [(option, True) for option in options] + [(option, False) for option in search(free, every=True).options]
     for option, meets in every:
         setup, speed = option.setup, option.performance
         if not meets and _within(option, asked.request.targets):

@@ -53,7 +53,8 @@ class Option:
 class _Search:
     """One question being answered; remembers what candidates share."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, every: bool) -> None:
+        self.every = every
         self.question = question
         self.replicas = Replicas(question)
         self.peak = _peak(question.request)
@@ -70,7 +71,7 @@ class _Search:
             else:
                 priced.append((self._least_usd(candidate), candidate))
         for least, candidate in sorted(priced, key=lambda pair: pair[0]):
-            enough = self._enough()
+            enough = None if self.every else self._enough()
             if enough is not None and least > enough:
                 reason = (
                     f"costs at least {least:.2f} $/h; {COMPARED} GPUs meet the request for {enough:.2f} $/h or less"
@@ -193,7 +194,7 @@ class Found:
     nearest: Rejected | None
 
 
-def search(question: Question, usable: list[Host] | None = None) -> Found:
+def search(question: Question, usable: list[Host] | None = None, *, every: bool = False) -> Found:
     """
     Every option of the first tier that has any, cheapest first, and everything that was rejected on the way.
 
@@ -202,11 +203,12 @@ def search(question: Question, usable: list[Host] | None = None) -> Found:
 
     Args:
         usable: search only these hosts; None = all that the request may use.
+        every: look into the dearer candidates too.
 
     Raises: ``UnknownFact`` where the request names a GPU, host or price that no fact describes.
     """
     request, facts, model = question.request, question.facts, question.model
-    searching = _Search(question)
+    searching = _Search(question, every)
     usable, rejected = hosts(facts, request) if usable is None else (usable, [])
     every_tier = list(tiers(facts, request, model))
     for choices in every_tier:

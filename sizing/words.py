@@ -92,11 +92,13 @@ def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
             estimate.source,
         )
 
+    full = estimates.saturation_concurrency
     return [
         figure("TTFT", estimates.ttft_s, 1000, "ms", targets.ttft_ms),
         figure("TPOT", estimates.tpot_s, 1000, "ms", targets.tpot_ms),
         figure("output", estimates.output_tokens_per_s, 1, "tokens/s", None),
         figure("requests", estimates.requests_per_s, 1, "a second", None),
+        figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight", None),
     ]
 
 
