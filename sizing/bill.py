@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 
-from sizing.errors import BadRequest, UnknownFact
+from sizing.errors import BadRequest
 from sizing.facts import Facts, HomeHost
 from sizing.host_needs import disk_gib, replica_memory_bytes
 from sizing.units import HOURS_PER_MONTH, gib
@@ -37,7 +37,8 @@ class Bill:
     """
     A host's parts, and what it draws. ``load_w`` is the whole host with its cards at their power limit.
 
-    ``psu_w``: the supply the rule asks for; ``psu_uncapped_w``: the same if nobody capped the cards.
+    ``psu_w``: what the rule asks of the power supplies together; ``psu_uncapped_w``: the same without a cap on the
+    cards.
     """
 
     host: str
@@ -68,7 +69,6 @@ def bill_of_materials(
         usd_per_kwh: price of electricity; the host file's when absent.
         disk_need_gib: what a plan needs of the disk; the system and the engine's image when absent.
 
-    Raises: ``UnknownFact`` where no power supply of the list is large enough.
     """
     known, gpu, engine = facts.bill, facts.gpu(host.gpu), facts.engines["vllm"]
     price = host.electricity_usd_per_kwh if usd_per_kwh is None else usd_per_kwh
@@ -100,7 +100,8 @@ def bill_of_materials(
             "power supply",
             f"{host.psu_w} W",
             f"{psu_w} W asked: ({host.gpu_count} x {host.power_limit_w_per_gpu} + {known.cpu_limit_w.value:g} CPU + "
-            f"{known.board_w.value:g} board) x {known.psu_margin.value:g}, rounded up to a size sold{enough}",
+            f"{known.board_w.value:g} board) x {known.psu_margin.value:g}, rounded up to "
+            f"{_supplies(psu_w, facts)}{enough}",
         ),
         Part(
             "all but the cards" if cards is not None else "all together",
@@ -131,6 +132,7 @@ def bill_of_materials(
             f"{_month(host.idle_w, price)} $ idle.",
             f"Heat: all of it stays in the room: {heat} BTU/h under load, as much as a fan heater of {host.load_w} W.",
             f"Noise of the {gpu.id}: {noise}.",
+            *_circuit(host.load_w, known.circuit_w),
         ),
     )
 
@@ -145,16 +147,29 @@ def electricity_price(usd_per_kwh: float | None) -> Decimal | None:
 
 
 def power_supply_w(cards: int, card_w: int, facts: Facts) -> int:
-    """Watts of the smallest supply sold that carries *cards* at *card_w*, the CPU at its limit, and the margin."""
+    """
+    Watts of the power supplies that carry *cards* at *card_w*, the CPU at its limit, and the margin.
+
+    One of the smallest size sold that is enough, else as few as possible of one size.
+    """
     known = facts.bill
     need = (cards * card_w + known.cpu_limit_w.value + known.board_w.value) * known.psu_margin.value
-    for size in known.psu_sizes_w:
-        if size >= need:
-            return size
-    raise UnknownFact(
-        f"{cards} cards at {card_w} W ask for {need:.0f} W; the largest power supply in sizing/data/bill.toml has "
-        f"{known.psu_sizes_w[-1]} W. To add a larger one, add it to psu_sizes_w."
-    )
+    count = math.ceil(need / known.psu_sizes_w[-1])
+    return count * next(size for size in known.psu_sizes_w if count * size >= need)
+
+
+def _supplies(psu_w: int, facts: Facts) -> str:
+    count = math.ceil(psu_w / facts.bill.psu_sizes_w[-1])
+    return "a size sold" if count == 1 else f"{count} of {psu_w // count} W"
+
+
+def _circuit(load_w: int, circuit_w: tuple[int, int]) -> tuple[str, ...]:
+    """What a household circuit has to say; nothing where every one carries the host."""
+    american, european = circuit_w
+    if load_w <= american:
+        return ()
+    more = f"; nor does one of 230 V and 16 A ({european} W)" if load_w > european else ""
+    return (f"A circuit of 120 V and 15 A does not carry it for long ({american} W){more}.",)
 
 
 def _month(watts: int, usd_per_kwh: Decimal) -> Decimal:

@@ -506,6 +506,7 @@ class BillFacts(Fact):
     board_w: Sourced
     psu_margin: Sourced
     psu_sizes_w: tuple[int, ...]
+    circuit_w: tuple[int, int]
     why_this_cpu: str
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.bill import bill_of_materials, electricity_price, power_supply_w
-from sizing.errors import BadRequest, UnknownFact
+from sizing.errors import BadRequest
 from sizing.facts import HomeHost, load_facts
 
 FACTS = load_facts()
@@ -51,12 +51,23 @@ def test_a_card_without_a_launch_price_leaves_one_price_for_all() -> None:
     assert "unknown" in bill.sentences[-1]
 
 
-def test_no_supply_of_the_list_is_large_enough_for_eight_cards_uncapped() -> None:
-    with pytest.raises(UnknownFact, match=r"sizing/data/bill\.toml"):
-        power_supply_w(8, 575, FACTS)
+def test_what_one_supply_does_not_carry_is_shared_by_few_equal_ones() -> None:
+    assert power_supply_w(8, 350, FACTS) == 2 * 2000  # (8 x 350 + 303) x 1.2 = 3,724 W
+    host = FACTS.host("home-2x-rtx-4090").model_copy(update={"gpu_count": 8, "load_w": 3900, "psu_w": 4000})
+    bill = bill_of_materials(host, FACTS)
+    assert "2 of 2000 W" in next(part.why for part in bill.parts if part.part == "power supply")
+    assert "230 V" in bill.sentences[-1]
 
 
-@given(cards=st.integers(1, 4), watts=st.integers(50, 400), more=st.integers(0, 50))
+def test_a_household_circuit_is_told_only_where_it_is_too_small() -> None:
+    host = FACTS.host("home-2x-rtx-4090")
+    assert not [s for s in bill_of_materials(host, FACTS).sentences if "120 V" in s]
+    bill = bill_of_materials(host.model_copy(update={"load_w": 1600}), FACTS)
+    assert "120 V" in bill.sentences[-1]
+    assert "230 V" not in bill.sentences[-1]
+
+
+@given(cards=st.integers(1, 8), watts=st.integers(50, 400), more=st.integers(0, 50))
 def test_more_watts_never_ask_for_a_smaller_supply(cards: int, watts: int, more: int) -> None:
     assert power_supply_w(cards, watts, FACTS) <= power_supply_w(cards, watts + more, FACTS)
 
