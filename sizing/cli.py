@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sizing.errors import BadRequest, KitError
+from sizing.errors import BadRequest, KitError, echo
 
 if TYPE_CHECKING:
     from sizing.plan import Plan
@@ -52,7 +52,7 @@ def _deployment(name: str) -> Path:
         )
     if not re.fullmatch(NAME, folder.name):
         raise BadRequest(
-            f"{folder.name!r} cannot name a deployment: it is a stack, a release and a host too: use a-z, 0-9 and -"
+            f"{echo(folder.name)} cannot name a deployment: it is a stack, a release and a host too: use a-z, 0-9 and -"
         )
     return folder
 
@@ -206,7 +206,7 @@ def _rows(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
         print(json.dumps(kept, indent=2, ensure_ascii=False))
         return
     if not kept:
-        raise BadRequest(f"no row contains {match!r}")
+        raise BadRequest(f"no row contains {echo(match)}")
     from sizing.show import console, table_of
 
     console().print(table_of(kept))

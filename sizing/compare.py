@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from sizing.candidates import Host, hosts
-from sizing.errors import BadRequest, KitError, UnknownFact
+from sizing.errors import BadRequest, KitError, UnknownFact, echo
 from sizing.facts import Facts, Gpu, Precision
 from sizing.plan import Estimates, LedgerLine
 from sizing.planning import deployment_estimates
@@ -182,7 +182,9 @@ def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
 def _known(names: Iterable[str], known: Iterable[str], what: str) -> list[str]:
     """*names*, each once. Raises ``UnknownFact`` with a sentence for every name that is not *known*."""
     listed = list(known)
-    if problems := [f"{name!r} is no {what}; there are {', '.join(listed)}" for name in names if name not in listed]:
+    if problems := [
+        f"{echo(name)} is no {what}; there are {', '.join(listed)}" for name in names if name not in listed
+    ]:
         raise UnknownFact(*problems)
     return list(dict.fromkeys(names))
 

@@ -10,6 +10,14 @@ Everything the kit refuses, as one small tree. The command line prints the sente
 
 from __future__ import annotations
 
+_LONGEST_ECHO = 80
+
+
+def echo(asked: object) -> str:
+    """What a person wrote, as a sentence can hold it: quoted, escaped and cut."""
+    text = repr(asked[:_LONGEST_ECHO] if isinstance(asked, str) else asked)
+    return text if len(text) <= _LONGEST_ECHO + 2 else text[:_LONGEST_ECHO] + "..."
+
 
 class KitError(Exception):
     """Expected; *problems* are whole sentences, all that were found."""

@@ -23,7 +23,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from sizing.errors import BadRequest, UnknownFact
+from sizing.errors import BadRequest, UnknownFact, echo
 
 DATA = Path(__file__).parent / "data"
 
@@ -631,7 +631,7 @@ class Facts(Fact):
         if not found:
             near = _nearest(name, list(self._model_names))
             raise UnknownFact(
-                f"{name!r} is not in the model catalogue{near}. To add it, write sizing/data/models/<name>.toml.",
+                f"{echo(name)} is not in the model catalogue{near}. To add it, write sizing/data/models/<name>.toml.",
                 kind="unknown-model",
             )
         return self.models[found[0]], found[1]
@@ -652,7 +652,7 @@ class Facts(Fact):
         if not found:
             near = _nearest(name, [gpu.id for gpu in self.gpus.values()])
             raise UnknownFact(
-                f"{name!r} is not among the known GPUs{near}. To add it, write sizing/data/gpus/<name>.toml.",
+                f"{echo(name)} is not among the known GPUs{near}. To add it, write sizing/data/gpus/<name>.toml.",
                 kind="unknown-gpu",
             )
         return self.gpus[found]
@@ -662,7 +662,7 @@ class Facts(Fact):
         if name not in self.hosts:
             near = _nearest(name, list(self.hosts))
             raise UnknownFact(
-                f"{name!r} is not a known home host{near}. To add it, write sizing/data/hosts/<name>.toml."
+                f"{echo(name)} is not a known home host{near}. To add it, write sizing/data/hosts/<name>.toml."
             )
         return self.hosts[name]
 

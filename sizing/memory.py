@@ -38,7 +38,8 @@ class LedgerLine(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class MemoryAnswer:
     """
-    The fullest GPU of a replica. ``ledger`` sums to the card; its last line is negative by what is missing.
+    The fullest GPU of a replica. ``ledger`` sums to the card; its last line is negative by what is missing,
+    or by what CUDA graphs take of the activations' memory, which is free again when they are captured.
 
     ``kv_cache_tokens`` and ``max_concurrency`` (requests of ``max_model_len`` at once) are the replica's, as the engine
     would log them; ``..._low`` and ``..._high`` hold 9 of 10 starts. ``reason`` is None exactly when ``fits``.
@@ -117,7 +118,7 @@ def memory(setup: Setup) -> MemoryAnswer:
         kv_cache_tokens_low=low,
         kv_cache_tokens_high=high,
         max_concurrency=held.max_concurrency,
-        ledger=_ledger(setup, stage, adapters[fullest], extra, kv_bytes),
+        ledger=_ledger(setup, stage, adapters[fullest], extra, kv_bytes, fits=reason is None),
         notes=_notes(setup, held),
         yarn_factor=model.context.yarn_factor if setup.max_model_len > model.context.native_tokens else None,
     )
@@ -159,7 +160,9 @@ def _band(
     return low.tokens, high.tokens
 
 
-def _ledger(setup: Setup, stage: StageWeights, adapters: int, extra: Overhead, kv_bytes: int) -> tuple[LedgerLine, ...]:
+def _ledger(
+    setup: Setup, stage: StageWeights, adapters: int, extra: Overhead, kv_bytes: int, *, fits: bool
+) -> tuple[LedgerLine, ...]:
     arithmetic = "architecture x format (sizing/weights.py)"
     lines = [
         LedgerLine("weights", stage.text + stage.embedding, "calculated", arithmetic),
@@ -177,7 +180,9 @@ def _ledger(setup: Setup, stage: StageWeights, adapters: int, extra: Overhead, k
     left = setup.device_bytes - sum(line.bytes for line in shown)
     # SGLang measures nothing beforehand: what its fraction leaves is where activations and graphs go.
     rest = "left free" if setup.engine == "vllm" else "activations, CUDA graphs and free"
-    return (*shown, LedgerLine(rest if left >= 0 else "missing", left, "calculated", "the rest of the card"))
+    if left < 0:
+        rest = "graphs where activations were" if fits else "missing"
+    return (*shown, LedgerLine(rest, left, "calculated", "the rest of the card"))
 
 
 def _notes(setup: Setup, held: Capacity) -> tuple[str, ...]:

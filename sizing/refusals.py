@@ -43,11 +43,14 @@ def refusal(
             f"max_num_batched_tokens {setup.max_num_batched_tokens} is below max_num_seqs {setup.max_num_seqs}, which "
             f"vLLM refuses. max_num_seqs {setup.max_num_batched_tokens} fits."
         )
-    if setup.kv_cache_bytes is not None and taken + setup.kv_cache_bytes > total:
+    working = taken + overhead.steady
+    if setup.kv_cache_bytes is not None and working + setup.kv_cache_bytes > total:
+        left = int(gib(total - working) * 100) / 100
+        nearest = f"A KV cache of {left:g} GiB fits." if left > 0 else _smaller(setup)
         return (
             f"{what} and its {gib(setup.kv_cache_bytes):.2f} GiB of KV cache take "
-            f"{gib(taken + setup.kv_cache_bytes):.2f} GiB of a GPU; "
-            f"{card} has {gib(total):.2f}. A KV cache of {gib(max(0, total - taken)):.2f} GiB fits."
+            f"{gib(working + setup.kv_cache_bytes):.2f} GiB of a GPU; "
+            f"{card} has {gib(total):.2f}. {nearest}"
         )
     if setup.kv_cache_bytes is None and setup.engine == "vllm" and usable > total - STARTUP_GIB * GIB:
         most = (total - STARTUP_GIB * GIB) / total

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sizing.errors import BadRequest
+from sizing.errors import BadRequest, echo
 from sizing.facts import Precision, Purchase
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
@@ -127,10 +127,12 @@ def sentences(error: ValidationError, prefix: str = "") -> list[str]:
     """Each problem pydantic found as one sentence that starts with the dotted name of the field."""
     found = []
     for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
+        field = ".".join(str(part)[:60] for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         asked = problem.get("input")
-        shown = f" (it is {asked!r})" if field and not isinstance(asked, dict) and problem["type"] != "missing" else ""
+        shown = (
+            f" (it is {echo(asked)})" if field and not isinstance(asked, dict) and problem["type"] != "missing" else ""
+        )
         found.append(f"{prefix}{field + ': ' if field else ''}{message}{shown}")
     return found
 

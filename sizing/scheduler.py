@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from sizing.errors import BadRequest
 from sizing.setup import Setup
 from sizing.speed import StepModel
 from sizing.traffic import Traffic
 
 _GOLDEN = (5**0.5 - 1) / 2
+_MOST_STEPS = 50_000  # some tenths of a second to play out; loads that people serve take hundreds
 
 
 class _Request:
@@ -122,6 +124,9 @@ class Replica:
             arrivals: times at which requests are sent, ascending; the engine sees them ``request_s`` later.
             closed: how many more requests follow, each sent when another is answered.
             running: sequences already decoding at time 0.
+
+        Raises:
+            BadRequest: the load takes more than 50,000 turns of the scheduler.
         """
         step_s, budget, places, kv, mixed = self.step.step_s, self.budget, self.places, self.kv, self.mixed
         running = running or []  # a heap: next to finish first
@@ -134,6 +139,8 @@ class Replica:
         token_time = tokens = 0.0
         queue_at_last, due, look, admissions = 0, False, 0, 0
         gap, poll_every = self.gap_s, self.poll
+        turns, mean_todo = 0, sum(tokens_in - hit for hit, tokens_in, _ in self.lengths) / len(self.lengths)
+        chunks = wanted * mean_todo / budget  # as many turns at least, known before the first
 
         def answer(at: float) -> None:
             """Take what has its last token out of the running sequences."""
@@ -150,6 +157,13 @@ class Replica:
                     coming.append(at)
 
         while (len(ttft) if until_first else finished) < wanted:
+            turns += 1
+            if max(turns, chunks) > _MOST_STEPS:
+                raise BadRequest(
+                    f"this load takes more than {_MOST_STEPS} engine steps to play out: {wanted} requests with "
+                    f"{mean_todo:.0f} tokens to compute and {self.output:.0f} to generate, {budget} tokens a step, "
+                    f"{kv} in the KV cache; ask for fewer or shorter requests, or raise max_num_batched_tokens"
+                )
             if coming and coming[0] + gap <= now:
                 if not due:
                     due, look = True, math.ceil(math.ceil(decoded / poll_every) * poll_every)
@@ -215,6 +229,7 @@ class Replica:
                 steps = max(1, min(steps, look - decoded))
             if held + count > kv and count > 1:
                 victim = max(running, key=lambda request: request.order)  # the youngest; it is computed again
+                turns += count // 100  # looking through so many takes as long as so many turns
                 running.remove(victim)
                 heapq.heapify(running)
                 left = victim.finish - decoded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from sizing.errors import BadRequest
+from sizing.errors import BadRequest, echo
 
 NUMBER = r"(\d{1,6})(?!\d)"
 PATTERN = rf"v?{NUMBER}\.{NUMBER}(?:\.{NUMBER})?(?:\.?post{NUMBER})?"  # what follows it (-cu129, rc1) does not order
@@ -21,6 +21,6 @@ def release_of(version: str) -> tuple[int, ...]:
     match = re.match(PATTERN, version)
     if not match:
         raise BadRequest(
-            f"{version[:40]!r} is not an engine version; versions look like 0.32.0, 0.32.0-cu129 or 0.4.6.post5"
+            f"{echo(version)} is not an engine version; versions look like 0.32.0, 0.32.0-cu129 or 0.4.6.post5"
         )
     return tuple(int(part or 0) for part in match.groups())
