@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # The lanes with a cluster or a booted host need root; without it they go through sudo, with the same cache.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=QWENKIT_CACHE,MODEL,PATH)
-FAST := not engine and not cluster and not host and not pulumi and not browser
+FAST := not engine and not cluster and not host and not pulumi and not fuzz and not browser
 
 .PHONY: help demo test check tools format lock clean
 
