@@ -48,9 +48,12 @@ def _panel(rank: int, one: Recommendation) -> Panel:
         f"{estimates.ttft_s.high * 1000:,.0f}), TPOT {estimates.tpot_s.mean * 1000:.1f} ms "
         f"({estimates.tpot_s.low * 1000:.1f} to {estimates.tpot_s.high * 1000:.1f})",
     )
-    grid.add_row("cost", _cost(made))
-    if one.alternative:
-        grid.add_row("or", f"{_hardware(one.alternative)}: {_cost(one.alternative)}")
+    bought = (
+        f"; {one.hardware_usd:,.0f} $ of hardware, in it over the years, is bought first" if one.hardware_usd else ""
+    )
+    grid.add_row("cost", f"{_cost(made)}{bought}")
+    for other in one.alternatives:
+        grid.add_row("or", f"{_hardware(other)}: {_cost(other)}")
     grid.add_row("licence", one.verdict)
     grid.add_row("", f"source: {one.licence.source} ({one.licence.dated})")
     for position, loss in enumerate(one.gives_up):
@@ -107,8 +110,9 @@ def advice_data(advice: Advice) -> dict[str, object]:
                 "published": one.published,
                 "licence": {**one.licence.model_dump(mode="json"), "verdict": one.verdict},
                 "gives_up": list(one.gives_up),
+                "hardware_usd": str(one.hardware_usd),
                 "plan": _plan_data(one.plan),
-                "alternative": one.alternative and _plan_data(one.alternative),
+                "alternatives": [_plan_data(other) for other in one.alternatives],
             }
             for rank, one in enumerate(advice.recommendations, start=1)
         ],

@@ -105,11 +105,12 @@ def explain(
     planned, facts = _planned(name, None)[1], load_facts()
     if gpu is None:
         show_explanation(console(), planned, verdicts(planned, facts))
-        if planned.placement.kind == "home":
+        if planned.placement.kind == "home" and planned.placement.gpu:
             from sizing.bill import bill_of_materials
             from sizing.bill_view import bill_view
+            from sizing.home_hosts import home_host
 
-            host = facts.host(planned.placement.host_type)
+            host = home_host(facts, planned.placement.host_type)
             console().print(bill_view(bill_of_materials(host, facts, disk_need_gib=planned.placement.disk_gib)))
     else:
         row = compare(planned.request, facts, "gpu", [gpu])[0]
@@ -248,7 +249,7 @@ def recommend(
     gpu: Annotated[str | None, typer.Option(help="A GPU you own.")] = None,
     count: Annotated[int, typer.Option(help="How many of them, in one host.")] = 1,
     ram_gib: Annotated[int, typer.Option(help="Memory of that host.")] = 64,
-    host: Annotated[str | None, typer.Option(help="A home host to buy (`qwenkit hosts home`).")] = None,
+    host: Annotated[str | None, typer.Option(help="A home host to buy: home-2x-rtx-4090, home-1x-rtx-3090...")] = None,
     usd_per_hour: Annotated[str | None, typer.Option(help="A budget: the cloud, or a home host by the hour.")] = None,
     usd_per_month: Annotated[str | None, typer.Option(help="The same budget by the month.")] = None,
     region: Annotated[str, typer.Option(help="AWS region of a budget.")] = "us-east-1",
@@ -310,7 +311,9 @@ def licences(match: Match = "", as_json: AsJson = False) -> None:
 
 @app.command()
 def bom(
-    name: Annotated[str, typer.Argument(help="A home host (`qwenkit hosts home`), or a deployment at home.")],
+    name: Annotated[
+        str, typer.Argument(help="A home host (home-2x-rtx-4090, home-4x-rtx-3090...), or a deployment at home.")
+    ],
     usd_per_kwh: Annotated[float | None, typer.Option(help="Price of electricity instead of the host file's.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -319,6 +322,7 @@ def bom(
 
     from sizing.bill import bill_of_materials, electricity_price
     from sizing.facts import load_facts
+    from sizing.home_hosts import home_host
 
     facts, price, disk = load_facts(), electricity_price(usd_per_kwh), None
     if name not in facts.hosts and (name in _deployments() or os.sep in name):
@@ -326,7 +330,7 @@ def bom(
         if planned.placement.kind != "home":
             raise BadRequest(f"{name} is placed at {planned.placement.kind}; only a home host has a bill of materials")
         name, disk = planned.placement.host_type, planned.placement.disk_gib
-    bill = bill_of_materials(facts.host(name), facts, price, disk)
+    bill = bill_of_materials(home_host(facts, name), facts, price, disk)
     if as_json:
         print(json.dumps(asdict(bill), indent=2, default=str, ensure_ascii=False))
         return

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sizing.errors import BadRequest, KitError
 from sizing.facts import Facts
+from sizing.home_hosts import home_host
 from sizing.needs import load_advice, load_needs, named_needs
 from sizing.units import HOURS_PER_MONTH
 from sizing.wish import Hardware, Wish
@@ -52,8 +53,8 @@ def _hardware(ask: Ask, say: Say, facts: Facts) -> Hardware:
         gpu = _until(ask, say, "Which GPU", "RTX 4090", lambda text: facts.gpu(text).id)
         return Hardware(gpu=gpu, count=_until(ask, say, "How many in one host", "1", _whole))
     if way == "host":
-        known = ", ".join(facts.hosts)
-        return Hardware(host=_until(ask, say, f"Which of {known}", next(iter(facts.hosts)), lambda t: facts.host(t).id))
+        first = next(iter(facts.hosts))
+        return Hardware(host=_until(ask, say, "Which, as home-4x-rtx-3090", first, lambda t: home_host(facts, t).id))
     dollars = _until(ask, say, f"Dollars a{'n' if way == 'hour' else ''} {way}", "1", _dollars)
     return Hardware(usd_per_hour=dollars if way == "hour" else dollars / HOURS_PER_MONTH)
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from sizing.bill import power_supply_w
 from sizing.cards import home_against_cloud
 from sizing.errata import Erratum, touching
 from sizing.errors import DoesNotFit, KitError
 from sizing.facts import Facts, HomeHost, Licence, Model
+from sizing.home_hosts import home_host
 from sizing.licences import verdict
 from sizing.needs import Need, load_advice, published, ranked
 from sizing.plan import Plan
@@ -35,12 +37,14 @@ class Recommendation:
     """
     A model with its plan, what its licence says, and what choosing it gives up.
 
-    ``alternative``: the cheapest plan of another kind of place (the cloud for a home host, or the other way round).
+    ``alternatives``: the cheapest plan of each other kind of place (home, AWS, a rented card), cheapest first.
+    ``hardware_usd``: what must be bought first; 0 where nothing is, or where it is one's own.
     """
 
     model: Model
     plan: Plan
-    alternative: Plan | None
+    alternatives: tuple[Plan, ...]
+    hardware_usd: Decimal
     licence: Licence
     verdict: str
     published: str
@@ -99,13 +103,13 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
         if isinstance(ways, str):
             passed.append(PassedOver(model, ways))
             continue
-        made = ways[0].plan()
-        other = next((way for way in ways if way.request.place.kind != made.placement.kind), None)
+        made, *others = (way.plan() for way in _cheapest_of_each_kind(ways))
         found.append(
             Recommendation(
                 model=model,
                 plan=made,
-                alternative=None if other is None else other.plan(),
+                alternatives=tuple(others),
+                hardware_usd=_hardware_usd(made, ways[0].facts),
                 licence=licence,
                 verdict=verdict(model, licence),
                 published=published(model, needs),
@@ -120,7 +124,7 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
 
 def _places(hardware: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
     """Where to look, each with the facts that describe it: a host of one's own is a fact of this question only."""
-    if hardware.cpu_only:
+    if hardware.cpu_only and hardware.host is None:
         yield Place(kind="local"), facts
     elif hardware.host is not None:
         yield Place(kind="home", host=hardware.host), facts
@@ -129,25 +133,32 @@ def _places(hardware: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
         yield Place(kind="home", host=own.id), facts.model_copy(update={"hosts": {own.id: own}})
     else:
         yield Place(kind="aws-ec2", region=hardware.region), facts
-        for host in facts.hosts.values():
+        yield Place(kind="rented"), facts
+        for host in facts.hosts.values():  # larger ones are bought on purpose: by their name
             yield Place(kind="home", host=host.id), facts
 
 
 def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
     """A host around the asker's cards: what it cost is spent, so only its electricity counts."""
-    gpu = facts.gpu(hardware.gpu or "")
-    like = min(facts.hosts.values(), key=lambda host: abs(host.gpu_count - hardware.count))
-    rest_w = like.load_w - like.gpu_count * like.power_limit_w_per_gpu
-    return like.model_copy(
-        update={
-            "id": f"your {hardware.count} x {gpu.id}",
-            "gpu": gpu.id,
-            "gpu_count": hardware.count,
-            "memory_gib": hardware.memory_gib,
-            "power_limit_w_per_gpu": gpu.tdp_w,
-            "load_w": rest_w + hardware.count * gpu.tdp_w,
-            "hardware_usd": Decimal(0),
-        }
+    gpu, count, rule = facts.gpu(hardware.gpu or ""), hardware.count, facts.home_rule
+    around = next(platform for platform in rule.platforms if platform.most_cards >= count)
+    return HomeHost(
+        id=f"your {count} x {gpu.id}",
+        gpu=gpu.id,
+        gpu_count=count,
+        cpu=around.cpu,
+        vcpu=around.vcpu,
+        memory_gib=hardware.memory_gib,
+        nvme_gb=around.nvme_gb,
+        psu_w=power_supply_w(count, gpu.tdp_w, facts),
+        power_limit_w_per_gpu=gpu.tdp_w,
+        idle_w=around.idle_w + count * rule.card_idle_w,
+        load_w=around.load_w + count * gpu.tdp_w,
+        hardware_usd=Decimal(0),
+        hardware_usd_dated=around.hardware_usd_dated,
+        depreciation_years=rule.depreciation_years,
+        electricity_usd_per_kwh=rule.electricity_usd_per_kwh,
+        source=around.source,
     )
 
 
@@ -167,27 +178,42 @@ def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tupl
     reasons: list[str] = []
     for place, facts in places:
         try:
-            request = as_request(model.key, bool(model.vllm.tool_parser), wish, needs, place)
+            request = as_request(model, wish, needs, place)
             ways.append(_Way(_usd_per_hour(model, request, facts), request, facts))
         except KitError as refusal:
             reasons.append(refusal.problems[0])
     return sorted(ways, key=lambda way: way.usd_per_hour) or reasons[0]
 
 
+def _cheapest_of_each_kind(ways: Sequence[_Way]) -> Iterator[_Way]:
+    seen: set[str] = set()
+    for way in ways:
+        if way.request.place.kind not in seen:
+            seen.add(way.request.place.kind)
+            yield way
+
+
+def _hardware_usd(made: Plan, facts: Facts) -> Decimal:
+    if made.placement.kind != "home":
+        return Decimal(0)
+    host = facts.cpu_hosts.get(made.placement.host_type) or home_host(facts, made.placement.host_type)
+    return host.hardware_usd * made.placement.hosts
+
+
 def _usd_per_hour(model: Model, request: Request, facts: Facts) -> Decimal:
     """What the cheapest way to serve *request* costs. Raises ``KitError`` where there is none."""
-    if request.place.kind == "local":
+    if request.limits.engine == "vllm-cpu":
         if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
             raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
         return plan(model.key, request, facts).cost.usd_per_hour
-    asked = question(request, facts)
-    if request.place.kind == "home":
-        _hopeless(model, facts.host(request.place.host or ""), facts)
+    asked, named = question(request, facts), request.place.host
+    if named is not None:
+        _hopeless(model, home_host(facts, named), facts)
     found = search(asked)
     if found.options:
         return found.options[0].cost.usd_per_hour
-    # a home host tries its most frugal layout last
-    closest = found.rejected[-1] if request.place.kind == "home" or not found.nearest else found.nearest
+    # one host tries its most frugal layout last
+    closest = found.rejected[-1] if named is not None or not found.nearest else found.nearest
     raise DoesNotFit(f"{closest.candidate}: {closest.reason}")
 
 
@@ -237,7 +263,7 @@ def _notes(wish: Wish, found: Sequence[Recommendation], facts: Facts) -> tuple[s
     notes: list[str] = []
     if wish.hardware.gpu is not None:
         notes.append("The hardware is yours: the cost is its electricity alone.")
-    made = [plan for plan in (found[0].plan, found[0].alternative) if plan]
+    made = (found[0].plan, *found[0].alternatives)
     return (*notes, *home_against_cloud([(one.placement.kind, one.placement.gpu) for one in made], facts))
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from pydantic import ValidationError
 
 from sizing.errors import BadRequest, KitError
-from sizing.facts import Facts
+from sizing.facts import Facts, Model
+from sizing.home_hosts import home_host
 from sizing.needs import Need, load_advice, load_needs, named_needs
 from sizing.request import DEFAULT_REGION, Place, Request, sentences
 
@@ -26,7 +28,11 @@ MOST_USD_PER_HOUR = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What there is to run on: exactly one of *gpu* (cards one owns), *host*, *usd_per_hour* and *cpu_only*."""
+    """
+    What there is to run on: exactly one of *gpu* (cards one owns), *host*, *usd_per_hour* and *cpu_only*.
+
+    With *cpu_only*, *host* may name a machine of data/cpu-hosts; without it the machine at hand is meant.
+    """
 
     gpu: str | None = None
     count: int = 1
@@ -55,7 +61,8 @@ class Wish:
 def checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
     """The needs of *wish*. Raises ``BadRequest`` with everything wrong with it."""
     hardware = wish.hardware
-    kinds = (hardware.gpu is not None, hardware.host is not None, hardware.usd_per_hour is not None, hardware.cpu_only)
+    at_home = hardware.host is not None and not hardware.cpu_only
+    kinds = (hardware.gpu is not None, at_home, hardware.usd_per_hour is not None, hardware.cpu_only)
     problems: list[str] = []
     if sum(kinds) != 1:
         told = f"it is told in {sum(kinds)} ways" if any(kinds) else "nothing is told"
@@ -86,14 +93,21 @@ def checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
         needs = named_needs(wish.needs)
     except KitError as refusal:
         problems.extend(refusal.problems)
-    for look, named in ((facts.gpu, hardware.gpu), (facts.host, hardware.host)):
+    for look, named in ((facts.gpu, hardware.gpu), (partial(home_host, facts), hardware.host if at_home else None)):
         if named is not None:
             try:
                 look(named)
             except KitError as refusal:
                 problems.extend(refusal.problems)
+    if hardware.cpu_only and hardware.host is not None:
+        known = [host.id for host in facts.cpu_hosts.values() if host.place == "home"]
+        if hardware.host not in known:
+            problems.append(
+                f"{hardware.host!r} is no machine without a GPU that the kit knows; there is {', '.join(known)}"
+            )
     try:
-        as_request("any", False, wish, needs or tuple(load_needs().values()), Place(kind="aws-ec2"))
+        any_model = next(iter(facts.models.values()))
+        as_request(any_model, wish, needs or tuple(load_needs().values()), Place(kind="aws-ec2"))
     except ValidationError as wrong:
         problems.extend(sentences(wrong))
     if problems:
@@ -101,9 +115,9 @@ def checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
     return needs
 
 
-def as_request(key: str, tools: bool, wish: Wish, needs: Sequence[Need], place: Place) -> Request:
-    """*wish* as a request for model *key*: the hardest of the needs' loads, the loosest of their targets."""
-    assumed, cpu = load_advice(), place.kind == "local"
+def as_request(model: Model, wish: Wish, needs: Sequence[Need], place: Place) -> Request:
+    """*wish* as a request for *model* at *place*: the hardest of the needs' loads, the loosest of their targets."""
+    assumed, cpu = load_advice(), wish.hardware.cpu_only
     ttft, tpot = (assumed.cpu_ttft_ms, assumed.cpu_tpot_ms) if cpu else (assumed.ttft_ms, assumed.tpot_ms)
     budget = wish.hardware.usd_per_hour
 
@@ -112,7 +126,7 @@ def as_request(key: str, tools: bool, wish: Wish, needs: Sequence[Need], place: 
 
     return Request.model_validate(
         {
-            "model": key,
+            "model": model.key,
             "load": {
                 "concurrency": first(wish.concurrency, assumed.cpu_concurrency if cpu else assumed.concurrency),
                 "input_tokens": first(wish.input_tokens, max(need.input_tokens for need in needs)),
@@ -128,6 +142,6 @@ def as_request(key: str, tools: bool, wish: Wish, needs: Sequence[Need], place: 
                 "max_model_len": max(need.context_tokens for need in needs) or None,
                 "usd_per_hour": None if budget is None else float(budget),
             },
-            "serving": {"tools": tools},
+            "serving": {"tools": bool(model.vllm.tool_parser)},
         }
     )
