@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from sizing.candidates import Host, hosts
 from sizing.errors import BadRequest, KitError, UnknownFact, echo
 from sizing.facts import Facts, Gpu, Precision
-from sizing.plan import Estimates, LedgerLine
+from sizing.ledger import LedgerLine
+from sizing.plan import Estimates
 from sizing.planning import deployment_estimates
 from sizing.question import Question, question
 from sizing.request import Limits, Place, Request, Targets
@@ -170,7 +171,7 @@ def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
         max_num_seqs=setup.max_num_seqs,
         max_num_batched_tokens=setup.max_num_batched_tokens,
         device_bytes=setup.device_bytes,
-        ledger=tuple(LedgerLine(**line._asdict()) for line in option.memory.ledger),
+        ledger=option.memory.ledger,
         kv_cache_tokens=option.memory.kv_cache_tokens,
         estimates=deployment_estimates(way.asked, option),
         usd_per_hour=option.cost.usd_per_hour if way.priced else None,

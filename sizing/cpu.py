@@ -10,7 +10,8 @@ from sizing.cpu_machines import Fit, fitted, machines
 from sizing.engine_args import Settings
 from sizing.errors import BadRequest, DoesNotFit
 from sizing.host_needs import disk_gib
-from sizing.plan import LedgerLine, Memory, Placement, Plan, Pod, Rejected
+from sizing.ledger import LedgerLine
+from sizing.plan import Memory, Placement, Plan, Pod, Rejected
 from sizing.question import Question
 from sizing.units import GIB
 from sizing.warnings import licence_warnings

@@ -17,7 +17,8 @@ from rich.text import Text
 from sizing import words
 from sizing.compare import Row
 from sizing.facts import Facts
-from sizing.plan import Estimates, LedgerLine, Plan, Rejected
+from sizing.ledger import LedgerLine
+from sizing.plan import Estimates, Plan, Rejected
 from sizing.question import question
 from sizing.remedies import CardVerdict, card_verdict, card_verdicts
 from sizing.request import Targets

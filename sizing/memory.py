@@ -11,11 +11,10 @@ Source of every rule and constant: data/memory/*.toml. Checked against data/meas
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from sizing.eras import outside_known, vllm_rules
-from sizing.facts import Basis
 from sizing.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
+from sizing.ledger import LedgerLine
 from sizing.lora import lora_bytes
 from sizing.overheads import Overhead, overhead
 from sizing.refusals import refusal
@@ -24,15 +23,6 @@ from sizing.versions import release_of
 from sizing.weights import StageWeights, weight_formats, weights
 
 UNOFFICIAL_SHARE = 0.05  # of the weights: checkpoints of one format by different makers differ by as much
-
-
-class LedgerLine(NamedTuple):
-    """One item of a GPU's memory."""
-
-    name: str
-    bytes: int
-    basis: Basis
-    source: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sizing import plots, words
 from sizing.compare import Row
-from sizing.plan import Estimate, LedgerLine, Plan
+from sizing.ledger import LedgerLine
+from sizing.plan import Estimate, Plan
 from sizing.plots import Bar, Curve, Mark, Segment
 from sizing.render import page_template
 from sizing.report import Choice, Loaded, Report, front

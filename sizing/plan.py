@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sizing.errors import BadRequest
 from sizing.facts import Basis, Precision, Purchase
+from sizing.ledger import LedgerLine
 from sizing.request import EngineName, PlaceKind, Request, sentences
 
 
@@ -79,15 +80,6 @@ class EngineSettings(_Part):
     gpu_memory_utilization: float | None
     kv_cache_dtype: Literal["auto", "fp8"]
     block_size: int
-
-
-class LedgerLine(_Part):
-    """One item of a GPU's memory."""
-
-    name: str
-    bytes: int
-    basis: Basis
-    source: str = ""
 
 
 class Memory(_Part):

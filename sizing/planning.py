@@ -22,7 +22,6 @@ from sizing.host_needs import checkpoint_bytes, pod
 from sizing.plan import (
     Estimate,
     Estimates,
-    LedgerLine,
     Memory,
     Placement,
     Plan,
@@ -101,7 +100,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
         ),
         memory=Memory(
             device_bytes=setup.device_bytes,
-            ledger=tuple(LedgerLine(**line._asdict()) for line in answer.ledger),
+            ledger=answer.ledger,
             kv_cache_tokens=answer.kv_cache_tokens,
             kv_cache_tokens_low=answer.kv_cache_tokens_low,
             kv_cache_tokens_high=answer.kv_cache_tokens_high,

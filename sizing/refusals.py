@@ -73,7 +73,9 @@ def refusal(
         nearest = (
             f"max_model_len {held.longest_tokens} fits"
             if held.longest_tokens > 0
-            else "Not even one block of tokens fits"
+            else f"A KV cache of {gib(layout.request_blocks(1) * layout.block_bytes):.2f} GiB holds the first tokens"
+            if setup.kv_cache_bytes is not None
+            else _smaller(setup).rstrip(".")
         )
         fp8 = ", and fp8 KV about doubles it" if setup.kv_cache_dtype == "auto" and held.longest_tokens > 0 else ""
         return (

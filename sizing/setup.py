@@ -118,6 +118,9 @@ def resolve(
     length = asked.max_model_len or model.context.native_tokens
     if engine == "vllm":
         seqs, batched, utilization, prefix = _vllm_defaults(model, gpu, engine_version, own_bytes, length)
+        # arg_utils.py: neither default goes beyond what the other, or the context, lets a batch hold.
+        batched = min(asked.max_num_batched_tokens or batched, (asked.max_num_seqs or seqs) * length)
+        seqs = min(seqs, batched)
     else:
         seqs, batched, utilization, prefix = _sglang_defaults(model, engine_version, asked, own_bytes)
     return Setup(

@@ -7,9 +7,11 @@ A public log row is compared when it says enough: the release, a known GPU, and 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import statistics
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -253,6 +255,58 @@ def test_a_larger_card_never_holds_less(
     more = served(model, "L40S", "bf16", version, device_memory_gib=large, **fixed)
     if less and more:
         assert less.kv_cache_tokens <= more.kv_cache_tokens
+
+
+def natural_setups() -> Iterator[tuple[str, Precision, str, Literal["vllm", "sglang"], int, int]]:
+    """Every model in every precision that was published for it, on every GPU, cut in every usual way."""
+    for key, model in FACTS.models.items():
+        published: list[Any] = ["bf16", *sorted({kind for kind in model.quantised.values() if kind != "gguf"})]
+        for precision, gpu in itertools.product(published, GPUS):
+            for engine, (tp, pp) in itertools.product(
+                ("vllm", "sglang"), ((1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 2))
+            ):
+                yield key, precision, gpu, engine, tp, pp  # type: ignore[misc]
+
+
+def test_every_model_on_every_card_gets_a_sound_answer_or_a_reason() -> None:
+    """One in twenty of all, always the same ones (the whole of them takes 20 s: no failure either)."""
+    asked = answered = 0
+    for model, precision, gpu, engine, tp, pp in itertools.islice(natural_setups(), 0, None, 20):
+        asked += 1
+        version = "0.32.0" if engine == "vllm" else "0.5.23"
+        answer = served(model, gpu, precision, version, engine=engine, tp=tp, pp=pp)
+        if answer is None:
+            continue
+        answered += 1
+        assert sum(line.bytes for line in answer.ledger) == round(FACTS.gpus[gpu].cuda_total_gib.value * GIB)
+        assert answer.weight_bytes > 0
+        assert (answer.reason is None) == answer.fits
+        assert answer.kv_cache_tokens_low <= answer.kv_cache_tokens <= answer.kv_cache_tokens_high
+        assert not answer.fits or answer.kv_cache_tokens > 0
+        assert not answer.fits or engine == "sglang" or answer.max_concurrency >= 1
+    assert asked > 4000
+    assert answered > asked / 2
+
+
+def test_the_largest_model_stands_on_several_nodes() -> None:
+    """2.4T parameters in bf16: 4.5 TiB. Four nodes of 8 B300 hold it at tp 8 x pp 4, two do not."""
+    held = ask("qwen3.8-2.4t-a95b", "B300", precision="bf16", tp=8, pp=4, max_model_len=32_768)
+    assert held.fits
+    assert 4 * 8 * held.weight_bytes == pytest.approx(2 * FACTS.models["qwen3.8-2.4t-a95b"].params.total, rel=0.05)
+    assert not ask("qwen3.8-2.4t-a95b", "B300", precision="bf16", tp=8, pp=2, max_model_len=32_768).fits
+
+
+def test_an_embedding_model_takes_no_sampler() -> None:
+    """Pooling has no logits: what is left beside weights is a forward pass."""
+    pooled = {line.name: line.bytes for line in ask("qwen3-embedding-8b", "H100", enforce_eager=True).ledger}
+    chats = {line.name: line.bytes for line in ask("qwen3-8b", "H100", enforce_eager=True).ledger}
+    assert pooled["activations"] < chats["activations"]
+
+
+def test_a_card_too_small_for_the_weights_is_told_so_whatever_kv_cache_is_given() -> None:
+    answer = ask("qwen3-32b", "RTX 4090", kv_cache_gib=1, max_model_len=4096)
+    assert answer.reason
+    assert answer.reason.endswith("tp 4 or awq fits.")
 
 
 def test_a_card_held_to_another_size_keeps_its_own_defaults() -> None:

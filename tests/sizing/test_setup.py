@@ -158,3 +158,9 @@ def test_the_nearest_size_named_is_itself_accepted(key: str, precision: Precisio
     assert list(sizes) == sorted(set(sizes))
     if tp in sizes:
         assert FACTS.models[key].shape.attention_heads % tp == 0
+
+
+def test_a_default_never_goes_beyond_what_a_batch_holds() -> None:
+    """vLLM 0.32.0 arg_utils.py: neither is refused, both shrink."""
+    assert setup("qwen3-8b", "H100", "0.32.0", max_num_batched_tokens=512).max_num_seqs == 512
+    assert setup("qwen3-8b", "H100", "0.32.0", max_num_seqs=2, max_model_len=1024).max_num_batched_tokens == 2048
