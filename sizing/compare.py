@@ -82,6 +82,10 @@ class _Way:
         )
         return search(replace(self.asked, request=free), self.usable)
 
+    def best(self, options: Sequence[Option]) -> Option:
+        """The cheapest; without prices the one on the fewest cards."""
+        return options[0] if self.priced else min(options, key=lambda option: option.candidate.host.gpus)
+
 
 def compare(request: Request, facts: Facts, by: By, only: Sequence[str] = ()) -> tuple[Row, ...]:
     """
@@ -120,12 +124,10 @@ def _row(subject: str, ways: Sequence[_Way] | KitError) -> Row:
                 lost += refusal.problems if targets else ()
                 continue
             if found.options:
-                options.append((found.options[0], way))
+                options.append((way.best(found.options), way))
             elif targets:
                 closest = found.nearest or found.rejected[-1]
                 lost.append(f"{closest.candidate}: {closest.reason}")
-            if options and not way.priced:
-                break  # the fewest cards that do
         if options:
             best, way = min(options, key=lambda pair: pair[0].cost.usd_per_hour)
             return _of(subject, best, way, "" if targets else _missed(best, way.asked.request))
@@ -216,7 +218,8 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
         for name, own in at_home.items():
             if own[0].gpu.id == gpu.id:
                 ways.append(_Way(_at(asked, Place(kind="home", host=name)), own))
-        yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), [_own_host(gpu, n)], priced=False) for n in CARDS]
+        own_hosts = [_own_host(gpu, cards) for cards in CARDS]
+        yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), own_hosts, priced=False)]
 
 
 def _at(asked: Question, place: Place) -> Question:
