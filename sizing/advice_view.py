@@ -68,7 +68,8 @@ def _hardware(made: Plan) -> str:
     placement = made.placement
     cards = f" ({placement.gpus_per_host} x {placement.gpu})" if placement.gpu else " (CPU only)"
     where = f" in {placement.region}" if placement.region else ""
-    return f"{placement.hosts} x {placement.host_type}{cards}{where}"
+    count = f"{placement.hosts} x " if placement.hosts > 1 else ""
+    return f"{count}{placement.host_type}{cards}{where}"
 
 
 def _cost(made: Plan) -> str:

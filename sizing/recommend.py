@@ -143,7 +143,7 @@ def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
     gpu, count, rule = facts.gpu(hardware.gpu or ""), hardware.count, facts.home_rule
     around = next(platform for platform in rule.platforms if platform.most_cards >= count)
     return HomeHost(
-        id=f"your {count} x {gpu.id}",
+        id="your host",
         gpu=gpu.id,
         gpu_count=count,
         cpu=around.cpu,
@@ -249,6 +249,9 @@ def _gives_up(made: Plan, model: Model, needs: Sequence[Need]) -> tuple[str, ...
             f"a context beyond {made.memory.kv_cache_tokens:,} tokens, of {model.context.native_tokens:,} it has: the "
             f"KV cache holds no more"
         )
+    if model.params.tower and all("text" in need.modalities for need in needs):
+        tower = gib(2 * model.params.tower)
+        found.append(f"{tower:.1f} GiB of memory to a tower for images or sound, which nobody asked for")
     if model.thinking == "never" and any(need.thinking for need in needs):
         found.append("thinking before the answer")
     if model.thinking == "always":
