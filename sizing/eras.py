@@ -82,7 +82,7 @@ class SglangEra(Fact):
     name: str
     fraction_by_tp: dict[int, float]
     reserve: SglangReserve | None = None
-    multimodal_factor: float
+    tower_takes_share: bool
     low_gib: float
     high_gib: float
     source: str

@@ -14,7 +14,7 @@ from typing import Literal
 
 from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import EngineSupport, Gpu, Model, Precision
+from sizing.facts import EngineSupport, Gpu, Model, Precision, Vision
 from sizing.lora import lora_rules
 from sizing.tensors import QUANTISABLE
 from sizing.units import GIB, MIB
@@ -79,6 +79,7 @@ class Setup:
 
 
 SGLANG_RUNNING_REQUESTS = 4096  # measured on 0.5.16 (H100); its default without a request limit
+VIT_L_WIDTH = 1024
 FOUR_BIT_STEP = 32  # inputs of a rank that 4-bit kernels take at once
 GATED_DELTA_NET_CAPABILITY = 8.0  # models.md section 8: no kernel for older cards
 V0_CHUNKED_FROM = 32_768  # the V0 engine cut prompts into chunks only beyond this max_model_len
@@ -122,7 +123,7 @@ def resolve(
         batched = min(asked.max_num_batched_tokens or batched, (asked.max_num_seqs or seqs) * length)
         seqs = min(seqs, batched)
     else:
-        seqs, batched, utilization, prefix = _sglang_defaults(model, engine_version, asked, own_bytes)
+        seqs, batched, utilization, prefix = _sglang_defaults(model, gpu, engine_version, own_bytes, asked)
     return Setup(
         model=model,
         precision=precision,
@@ -287,15 +288,29 @@ def _excluded(part_of_name: str, gpu: Gpu) -> bool:
     return bool(part_of_name) and part_of_name in gpu.id.lower()
 
 
-def _sglang_defaults(model: Model, version: str, asked: Asked, total_bytes: int) -> tuple[int, int, float, bool]:
+def _sglang_defaults(
+    model: Model, gpu: Gpu, version: str, total_bytes: int, asked: Asked
+) -> tuple[int, int, float, bool]:
     """(max_running_requests, chunked_prefill_size, mem_fraction_static, radix cache)."""
     era = sglang_era(version)
+    if gpu.nvidia_smi_total_mib:  # which is what the engine asks
+        total_bytes = round(gpu.nvidia_smi_total_mib.value * MIB)
     tier = [t for t in era.tiers if t.from_gib * GIB <= total_bytes][-1]
     chunk = asked.max_num_batched_tokens or tier.chunk
     fraction = _sglang_fraction(era, tier, chunk, asked.tp, asked.pp, total_bytes)
-    if (model.vision or model.audio) and not asked.text_only:
-        fraction *= era.multimodal_factor
+    if era.tower_takes_share and model.vision and model.modality == "vision":
+        fraction *= _beside_a_tower(model.vision)
     return SGLANG_RUNNING_REQUESTS, chunk, round(fraction, 3), True
+
+
+def _beside_a_tower(vision: Vision) -> float:
+    """
+    What the fraction is multiplied by for an image tower, by its width against ViT-L's.
+
+    Source: SGLang ``adjust_mem_fraction_for_vlm``; it reads a depth that Qwen's towers do not state, and takes ViT-L's.
+    """
+    wider = (vision.hidden_size / VIT_L_WIDTH) ** 2
+    return 0.95 * min(max(1 - 0.1 * (wider - 1), 0.8), 1.05)
 
 
 def _sglang_fraction(era: SglangEra, tier: SglangTier, chunk: int, tp: int, pp: int, total_bytes: int) -> float:

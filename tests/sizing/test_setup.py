@@ -56,8 +56,8 @@ def test_vllm_chooses_its_defaults_by_card_and_version(
         ("H100", "0.5.16", 1, 8192, 0.83),  # measured
         ("RTX 3090", "0.4.6.post5", 1, 2048, 0.88),  # measured (m134)
         ("RTX 4090", "0.4.6.post5", 2, 2048, 0.87),
-        ("RTX 4090", "0.5.5", 1, 2048, 0.844),
-        ("RTX 4090", "0.5.23", 1, 4096, 0.695),
+        ("RTX 4090", "0.5.5", 1, 2048, 0.847),
+        ("RTX 4090", "0.5.23", 1, 4096, 0.701),
     ],
 )
 def test_sglang_chooses_its_fraction_by_card_and_version(
@@ -164,3 +164,12 @@ def test_a_default_never_goes_beyond_what_a_batch_holds() -> None:
     """vLLM 0.32.0 arg_utils.py: neither is refused, both shrink."""
     assert setup("qwen3-8b", "H100", "0.32.0", max_num_batched_tokens=512).max_num_seqs == 512
     assert setup("qwen3-8b", "H100", "0.32.0", max_num_seqs=2, max_model_len=1024).max_num_batched_tokens == 2048
+
+
+def test_sglang_leaves_an_image_tower_its_share() -> None:
+    """0.95 x (1 - 0.1 x ((1152 / 1024)^2 - 1)) of the fraction; a thinker's tower inside an omni model is not seen."""
+    text = setup("qwen3-8b", "H100", "0.5.16", engine="sglang").gpu_memory_utilization
+    image = setup("qwen3-vl-8b", "H100", "0.5.16", engine="sglang").gpu_memory_utilization
+    omni = setup("qwen3-omni-30b-a3b", "H100", "0.5.16", engine="sglang").gpu_memory_utilization
+    assert image == pytest.approx(text * 0.95 * 0.9734, abs=0.001)
+    assert omni == text
