@@ -78,6 +78,7 @@ def bill_of_materials(
     memory_gib = math.ceil(gib(replica_memory_bytes(engine, host.gpu_count, 0)))
     disk = disk_need_gib or disk_gib(engine, 0, 0)
     held = "system, image and weights" if disk_need_gib else "system and image"
+    why = known.why_desktop_cpu if host.gpu_count <= known.desktop_cards else known.why_larger_cpu
     cards = None if gpu.launch_msrp_usd is None else gpu.launch_msrp_usd * host.gpu_count
     dated = host.hardware_usd_dated.isoformat()
     enough = "" if host.psu_w >= uncapped_w else f"; not enough without the cap ({uncapped_w} W)"
@@ -92,7 +93,7 @@ def bill_of_materials(
         Part(
             "CPU",
             host.cpu,
-            f"the engine needs {cores} physical cores ({2 * cores} of {host.vcpu} threads); {known.why_this_cpu}",
+            f"the engine needs {cores} physical cores ({2 * cores} of {host.vcpu} threads); {why}",
         ),
         Part("memory", f"{host.memory_gib} GiB", f"the engine's processes need about {memory_gib} GiB of it"),
         Part("NVMe", f"{host.nvme_gb} GB", f"{held} need about {disk} GiB of it"),
@@ -106,7 +107,7 @@ def bill_of_materials(
         Part(
             "all but the cards" if cards is not None else "all together",
             "CPU, board, memory, NVMe, supply, case" if cards is not None else "cards included",
-            "planning assumption of the host's file",
+            "a planning assumption, as told below",
             host.hardware_usd - (cards or 0),
             dated,
         ),
@@ -133,6 +134,7 @@ def bill_of_materials(
             f"Heat: all of it stays in the room: {heat} BTU/h under load, as much as a fan heater of {host.load_w} W.",
             f"Noise of the {gpu.id}: {noise}.",
             *_circuit(host.load_w, known.circuit_w),
+            f"Prices and watts: {host.source}.",
         ),
     )
 

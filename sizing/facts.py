@@ -507,7 +507,9 @@ class BillFacts(Fact):
     psu_margin: Sourced
     psu_sizes_w: tuple[int, ...]
     circuit_w: tuple[int, int]
-    why_this_cpu: str
+    desktop_cards: int
+    why_desktop_cpu: str
+    why_larger_cpu: str
 
 
 class HomeHost(Fact):

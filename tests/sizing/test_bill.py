@@ -48,7 +48,7 @@ def test_a_card_without_a_launch_price_leaves_one_price_for_all() -> None:
     host = FACTS.host("home-1x-rtx-4090").model_copy(update={"gpu": "A10G"})
     bill = bill_of_materials(host, FACTS)
     assert [part.usd for part in bill.parts if part.usd is not None] == [host.hardware_usd]
-    assert "unknown" in bill.sentences[-1]
+    assert [s for s in bill.sentences if "Noise" in s and "unknown" in s]
 
 
 def test_what_one_supply_does_not_carry_is_shared_by_few_equal_ones() -> None:
@@ -56,15 +56,14 @@ def test_what_one_supply_does_not_carry_is_shared_by_few_equal_ones() -> None:
     host = FACTS.host("home-2x-rtx-4090").model_copy(update={"gpu_count": 8, "load_w": 3900, "psu_w": 4000})
     bill = bill_of_materials(host, FACTS)
     assert "2 of 2000 W" in next(part.why for part in bill.parts if part.part == "power supply")
-    assert "230 V" in bill.sentences[-1]
+    assert [s for s in bill.sentences if "230 V" in s]
 
 
 def test_a_household_circuit_is_told_only_where_it_is_too_small() -> None:
     host = FACTS.host("home-2x-rtx-4090")
     assert not [s for s in bill_of_materials(host, FACTS).sentences if "120 V" in s]
     bill = bill_of_materials(host.model_copy(update={"load_w": 1600}), FACTS)
-    assert "120 V" in bill.sentences[-1]
-    assert "230 V" not in bill.sentences[-1]
+    assert [s for s in bill.sentences if "120 V" in s and "230 V" not in s]
 
 
 @given(cards=st.integers(1, 8), watts=st.integers(50, 400), more=st.integers(0, 50))

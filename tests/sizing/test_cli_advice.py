@@ -102,7 +102,7 @@ def test_what_cannot_be_is_a_sentence_and_exit_2(args: tuple[str, ...], says: st
 def test_a_bill_of_materials_has_parts_watts_heat_and_electricity() -> None:
     done = qwenkit("bom", "home-server", "--usd-per-kwh", "0.30")
     assert done.returncode == 0, done.stderr
-    for words in ("power supply", "BTU/h", "0.3 $/kWh", "Noise", "launch price", "planning assumption"):
+    for words in ("power supply", "BTU/h", "0.3 $/kWh", "Noise", "launch price", "planning assumptions"):
         assert words in done.stdout
     parts = json.loads(qwenkit("bom", "home-2x-rtx-4090", "--json").stdout)
     assert parts["psu_w"] <= 1600
