@@ -19,6 +19,7 @@ from local.errors import LocalError
 VOCABULARY = 600
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+ANSWERS = ["no", "yes"]  # a reranker is the model's head cut to these two tokens
 TEXT = [
     "A small model learns its letters from a few plain sentences about rivers, bridges and the people who cross them.",
     "user assistant system tool: What is the weather like today? It is sunny, with a light wind from the west.",
@@ -104,7 +105,7 @@ def write(shape: dict[str, object], folder: Path) -> None:
     letters = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=CONTROL, initial_alphabet=letters)
     tokenizer.train_from_iterator(TEXT * 20, trainer)
-    tokenizer.add_tokens(MARKS)
+    tokenizer.add_tokens(MARKS + ANSWERS)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=131072
     )

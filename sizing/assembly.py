@@ -58,9 +58,10 @@ def engine_settings(
 def serve(asked: Question, estimates: Estimates, weight_bytes: int) -> Serve:
     """Start, drain and parsers, for the chart and the host."""
     model, engine, serving = asked.model, asked.engine, asked.request.serving
-    support = model.sglang if engine.server == "sglang" else model.vllm
+    support = model.supported_by(engine.server)
     load_s = weight_load_s(engine, weight_bytes)
     return Serve(
+        api=model.api,
         image_pull_s=image_pull_s(engine),
         startup_budget_s=engine.start_s + load_s,
         drain_s=drain_s(estimates.ttft_s.mean, estimates.tpot_s.mean, asked.request.load.output_tokens),

@@ -88,12 +88,14 @@ def _home_lines(facts: Facts, name: str, hosts: int) -> Iterator[CostLine]:
     )
 
 
-def cost(lines: tuple[CostLine, ...], output_tokens_per_s: float, load: Load) -> Cost:
+def cost(lines: tuple[CostLine, ...], requests_per_s: float, load: Load) -> Cost:
     """The lines summed per hour, day and month (730 h), and per million tokens at the expected throughput."""
     per_hour = sum((line.usd_per_hour for line in lines), Decimal(0))
-    millions_per_hour = Decimal(repr(output_tokens_per_s)) * 3600 / 1_000_000
-    per_million = per_hour / millions_per_hour
-    tokens = load.input_tokens + load.output_tokens
+    per_request = per_hour / (Decimal(repr(requests_per_s)) * 3600)
+
+    def per_million(tokens: int) -> Decimal:
+        return (per_request / tokens * 1_000_000).quantize(CENT_OF_A_CENT)
+
     return Cost(
         lines=lines,
         usd_per_hour=per_hour,
@@ -101,7 +103,7 @@ def cost(lines: tuple[CostLine, ...], output_tokens_per_s: float, load: Load) ->
         usd_per_month=(per_hour * HOURS_PER_MONTH).quantize(CENT),
         idle_usd_per_hour=sum((line.idle_usd_per_hour for line in lines), Decimal(0)),
         standing_usd_per_hour=sum((line.idle_usd_per_hour for line in lines if line.standing), Decimal(0)),
-        usd_per_million_output_tokens=per_million.quantize(CENT_OF_A_CENT),
-        usd_per_million_tokens=(per_million * load.output_tokens / tokens).quantize(CENT_OF_A_CENT),
+        usd_per_million_output_tokens=per_million(load.output_tokens) if load.output_tokens else None,
+        usd_per_million_tokens=per_million(load.input_tokens + load.output_tokens),
         prices_dated=min((line.dated for line in lines if line.dated), default=""),
     )

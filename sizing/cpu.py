@@ -61,6 +61,19 @@ def _refuse(asked: Question) -> None:
     for field in ("gpus", "gpu_memory_utilization"):
         if getattr(limits, field) is not None:
             problems.append(f"limits.{field} means nothing to the CPU engine: there is no GPU; leave it out")
+    for name, given in (
+        ("serving.adapters", asked.request.serving.adapters),
+        ("serving.speculative_tokens", asked.request.serving.speculative_tokens),
+        ("load.images", load.images),
+        ("load.audio_s", load.audio_s),
+        ("load.trace", load.trace),
+        ("load.input_tokens_stddev", load.input_tokens_stddev),
+        ("load.output_tokens_stddev", load.output_tokens_stddev),
+    ):
+        if given:
+            problems.append(
+                f"{name} is not planned for the CPU engine: it serves text of one length, by the bare model"
+            )
     if limits.kv_cache_dtype == "fp8":
         problems.append("limits.kv_cache_dtype fp8 has no CPU kernel in the pinned build; leave it out")
     if asked.request.place.kind == "local":
@@ -83,7 +96,7 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
     return Plan(
         kit_version=__version__,
         name=name,
-        request=request,
+        request=asked.asked,
         facts_digest=asked.facts.digest,
         model=choice,
         placement=Placement(
@@ -154,5 +167,6 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             "A CPU plan is for trying the kit and for small models; its speed depends on the machine it meets.",
             *((machine.note,) if machine.note else ()),
             f"The image is built on the machine that serves, from a third-party wheel: {asked.release.source}.",
+            *assumptions(asked, None),
         ),
     )

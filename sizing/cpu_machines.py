@@ -135,7 +135,7 @@ def _with(asked: Question, machine: Machine, carrying: int, spare: int) -> Fit:
     replicas = carrying + spare
     estimates = _estimates(asked, machine, weights, share, running, replicas)
     lines = place_lines(asked.facts, asked.request.place, machine.type, replicas, disk_gib(asked.engine, weights, 1))
-    price = cost(lines, estimates.output_tokens_per_s.mean, load)
+    price = cost(lines, estimates.requests_per_s.mean, load)
     return Fit(machine, replicas, running, kv_gib, kv, pod_bytes, estimates, price)
 
 
@@ -150,7 +150,7 @@ def _estimates(asked: Question, machine: Machine, weights: int, share: int, runn
     rate = replicas * running / request_s
     return Estimates(
         ttft_s=_estimate(cpu, machine, ttft_s + step_s),
-        tpot_s=_estimate(cpu, machine, step_s),
+        tpot_s=_estimate(cpu, machine, step_s if load.output_tokens else 0.0),
         output_tokens_per_s=_estimate(cpu, machine, rate * load.output_tokens),
         requests_per_s=_estimate(cpu, machine, rate),
         saturation_concurrency=replicas * running,

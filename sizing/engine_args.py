@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import reduce
+from typing import Literal, TypedDict
 
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import Engine, Model, Precision
+from sizing.lora import lora_rules
 from sizing.request import Serving
 
 PORT = 8000
@@ -28,6 +31,13 @@ class Settings:
     max_num_batched_tokens: int
     gpu_memory_utilization: float | None
     kv_cache_dtype: str
+
+
+class AdapterSlots(TypedDict):
+    """As ``Asked`` takes them: how many adapters a batch may mix, and the largest rank."""
+
+    max_loras: int
+    max_lora_rank: int
 
 
 def thinking_default(model: Model, serving: Serving) -> bool | None:
@@ -89,10 +99,14 @@ def engine_args(
 
     Raises: ``BadRequest`` and ``Unsupported`` as ``thinking_default`` and ``yarn_override`` do.
     """
-    support = model.sglang if engine.id == "sglang" else model.vllm
+    support = model.supported_by(engine.server)
     thinking = thinking_default(model, serving)
-    override = yarn_override(model, settings.max_model_len)
+    override = {
+        **engine.fixed.overrides.get(model.modality, {}),
+        **(yarn_override(model, settings.max_model_len) or {}),
+    }
     tools = serving.tools and bool(support.tool_parser)
+    slots = adapter_slots(serving, engine.server)
     said: dict[str, object | None] = {
         "served_name": served_name,
         "host": "0.0.0.0",
@@ -110,10 +124,34 @@ def engine_args(
         "chat_template_kwargs": None
         if thinking is None or model.thinking != "hybrid"
         else {"enable_thinking": thinking},
-        "model_overrides": override,
+        "model_overrides": override or None,
+        "max_loras": slots["max_loras"] or None,
+        "max_lora_rank": slots["max_lora_rank"] if serving.adapters else None,
     }
     args = [engine.flags["model"], weights] if "model" in engine.flags else [weights]
     for setting, value in said.items():
         if value is not None:
             args += [engine.flags[setting], json.dumps(value) if isinstance(value, dict) else str(value)]
+    if serving.adapters:
+        names = (f"{adapter.name}={adapter.source}" for adapter in serving.adapters)
+        args += [*engine.fixed.lora, engine.flags["adapters"], *names]
+    if drafted := serving.speculative_tokens:
+        words = (("{tokens}", str(drafted)), ("{tokens+1}", str(drafted + 1)))
+        args += [reduce(lambda text, word: text.replace(*word), words, said) for said in engine.fixed.speculative]
+    args += engine.fixed.pooling.get(model.modality, ())
     return (*args, *engine.fixed.always, *(engine.fixed.tools if tools else ()))
+
+
+def adapter_slots(serving: Serving, server: Literal["vllm", "sglang"]) -> AdapterSlots:
+    """
+    LoRA slots that hold every adapter at once: SGLang counts the bare model as one, vLLM knows certain ranks only.
+    """
+    if not serving.adapters:
+        return {"max_loras": 0, "max_lora_rank": 16}
+    rank = max(adapter.rank for adapter in serving.adapters)
+    if server == "sglang":
+        return {"max_loras": len(serving.adapters) + 1, "max_lora_rank": rank}
+    return {
+        "max_loras": len(serving.adapters),
+        "max_lora_rank": min(known for known in lora_rules().vllm_ranks if known >= rank),
+    }

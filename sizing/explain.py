@@ -114,6 +114,15 @@ def _figures(estimates: Estimates, targets: Targets) -> Table:
     return table
 
 
+def _per_million(plan: Plan) -> str:
+    each = words.usd(plan.cost.usd_per_million_tokens)
+    if plan.cost.usd_per_million_output_tokens is None:
+        return f"{each} per million tokens of prompts"
+    return (
+        f"{words.usd(plan.cost.usd_per_million_output_tokens)} per million output tokens, {each} with the input counted"
+    )
+
+
 def _cost(plan: Plan) -> Table:
     cost = plan.cost
     standing = words.usd(cost.standing_usd_per_hour)
@@ -127,8 +136,7 @@ def _cost(plan: Plan) -> Table:
             ),
             (
                 "",
-                f"{words.usd(cost.usd_per_million_output_tokens)} per million output tokens, "
-                f"{words.usd(cost.usd_per_million_tokens)} with the input counted{dated}",
+                f"{_per_million(plan)}{dated}",
             ),
             ("idle", f"{words.usd(cost.idle_usd_per_hour)} an hour, {standing} with no GPU host"),
             *(

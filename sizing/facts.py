@@ -29,6 +29,7 @@ DATA = Path(__file__).parent / "data"
 
 Basis = Literal["measured", "documented", "calculated"]
 Precision = Literal["bf16", "fp16", "fp8", "int8", "awq", "gptq-int4", "gptq-int8", "nvfp4", "w4a16"]
+Api = Literal["chat", "embeddings", "rerank"]
 Repository = Literal[Precision, "gguf"]  # what a quantised repository of the hub holds
 
 
@@ -209,10 +210,14 @@ class EngineSupport(Fact):
     stated: str = ""
     tool_parser: str = ""
     reasoning_parser: str = ""
+    lora: bool = True
 
 
 class Stated(Fact):
     stated: str = ""
+
+
+_APIS: dict[str, Api] = {"embedding": "embeddings", "reranker": "rerank"}  # by modality
 
 
 class Model(Fact):
@@ -253,6 +258,20 @@ class Model(Fact):
     def name(self) -> str:
         """As people write it: the hub id without its owner."""
         return self.hub_ids[0].split("/")[-1]
+
+    def supported_by(self, server: Literal["vllm", "sglang"]) -> EngineSupport:
+        """What is known of the model in that engine."""
+        return self.sglang if server == "sglang" else self.vllm
+
+    @property
+    def api(self) -> Api:
+        """What clients ask it for."""
+        return _APIS.get(self.modality, "chat")
+
+    @property
+    def generates(self) -> bool:
+        """Whether it answers in tokens; an embedding model or a reranker answers after the prompt."""
+        return self.api == "chat"
 
     def repository(self, precision: str) -> str | None:
         """Hub id whose checkpoint has *precision* as it lies on the hub; None if nobody official published one."""
@@ -352,10 +371,20 @@ class EngineVersion(Fact):
 
 
 class FixedArguments(Fact):
-    """Arguments that follow from a yes or no: always, with tool calls on; and the engine's word for an fp8 KV cache."""
+    """
+    Arguments that follow from a yes or no, and the engine's word for an fp8 KV cache.
+
+    ``pooling``: by modality, for models that generate nothing; ``overrides``: what their config must say besides.
+    ``speculative``: for an MTP head, with ``{tokens}`` and ``{tokens+1}`` where the number of drafted tokens stands.
+    """
 
     always: tuple[str, ...]
     tools: tuple[str, ...]
+    lora: tuple[str, ...] = ()
+    speculative: tuple[str, ...] = ()
+    pooling: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    overrides: dict[str, dict[str, object]] = Field(default_factory=dict)
+    pooling_source: str = ""
     kv_cache_fp8: str
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sizing.errors import BadRequest
-from sizing.facts import Basis, Precision, Purchase
+from sizing.facts import Api, Basis, Precision, Purchase
 from sizing.ledger import LedgerLine
 from sizing.request import EngineName, PlaceKind, Request, sentences
 
@@ -149,7 +149,7 @@ class Cost(_Part):
     usd_per_month: Decimal
     idle_usd_per_hour: Decimal
     standing_usd_per_hour: Decimal
-    usd_per_million_output_tokens: Decimal
+    usd_per_million_output_tokens: Decimal | None  # None: nothing is generated
     usd_per_million_tokens: Decimal
     prices_dated: str
 
@@ -173,8 +173,9 @@ class Pod(_Part):
 
 
 class Serve(_Part):
-    """What the chart and the host need to know about start, drain and health."""
+    """What the chart and the host need to know about start, drain, health, and what clients ask for."""
 
+    api: Api = "chat"
     image_pull_s: int
     startup_budget_s: int
     drain_s: int

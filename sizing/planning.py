@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from sizing import __version__
 from sizing.assembly import engine_settings, model_choice, serve
+from sizing.assumptions import assumptions
 from sizing.cpu import plan_cpu
 from sizing.engine_args import Settings
 from sizing.errors import DoesNotFit, KitError
@@ -59,7 +60,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
     return Plan(
         kit_version=__version__,
         name=name,
-        request=request,
+        request=asked.asked,
         facts_digest=facts.digest,
         model=choice,
         placement=Placement(
@@ -115,7 +116,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             *(_lost(option, best) for option in found.options[1:] if option not in runners_up),
             *found.rejected,
         ),
-        warnings=warnings(asked, best),
+        warnings=(*warnings(asked, best), *assumptions(asked, host.gpu)),
     )
 
 

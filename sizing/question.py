@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from sizing.demand import longest_request, whole
 from sizing.engine_args import thinking_default, yarn_override
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
 from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
@@ -28,8 +29,14 @@ SHORTEST_MAX_MODEL_LEN = 8192
 
 @dataclass(frozen=True)
 class Question:
-    """A request and the facts it names. ``request.limits.precision`` includes what the repository implies."""
+    """
+    A request and the facts it names.
 
+    ``asked`` is what was written, with the precision that the repository implies; in ``request`` its load is whole:
+    images, sound and reasoning are among the tokens.
+    """
+
+    asked: Request
     request: Request
     facts: Facts
     model: Model
@@ -47,19 +54,30 @@ def question(request: Request, facts: Facts, model: Model | None = None) -> Ques
         UnknownFact: names without facts, all of them.
         Unsupported: that release of the engine does not serve the model so.
     """
-    model, request = _known(request, facts, model)
+    model, asked = _known(request, facts, model)
+    request = whole(asked, model)
     engine = facts.engines[request.limits.engine or "vllm"]
     release = engine.version(request.limits.engine_version)
     served_by(model, engine.server, release.version)
     thinking_default(model, request.serving)
-    if model.modality in ("embedding", "reranker"):
-        raise Unsupported(
-            f"{model.name} ({model.modality}) generates no tokens, and the kit plans chat services so far; "
-            f"`qwenkit estimate` answers its memory"
-        )
+    _served_so(request, model, engine)
     length = context_length(request, model)
     yarn_override(model, length)
-    return Question(request, facts, model, engine, release, length)
+    return Question(asked, request, facts, model, engine, release, length)
+
+
+def _served_so(request: Request, model: Model, engine: Engine) -> None:
+    """Raises ``Unsupported`` where *engine* does not do with the model what the request wants of it."""
+    problems = []
+    if not model.generates and model.modality not in engine.fixed.pooling:
+        problems.append(
+            f"{engine.id} serves {model.name} ({model.modality}) only with files that its repository does not have "
+            f"({engine.fixed.pooling_source}); set limits.engine to vllm"
+        )
+    if request.serving.adapters and not model.supported_by(engine.server).lora:
+        problems.append(f"{engine.id} loads no LoRA adapters on {model.name}; merge the adapter into the weights")
+    if problems:
+        raise Unsupported(*problems)
 
 
 def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, Request]:
@@ -103,10 +121,13 @@ def with_precision(request: Request, implied: Repository | None) -> Request:
 
 
 def context_length(request: Request, model: Model) -> int:
-    """``max_model_len``: as limited, else room for twice the mean request, at least 8192, at most the native length."""
+    """
+    ``max_model_len``: as limited, else room for the longest request that is played and for twice the mean one, at least
+    8192, at most the native length.
+    """
     if request.limits.max_model_len:
         return request.limits.max_model_len
     tokens = request.load.input_tokens + request.load.output_tokens
     native = model.context.native_tokens
-    roomy = math.ceil(ROOM * tokens / 1024) * 1024
+    roomy = math.ceil(max(ROOM * tokens, longest_request(request.load)) / 1024) * 1024
     return max(min(max(SHORTEST_MAX_MODEL_LEN, roomy), native), tokens)

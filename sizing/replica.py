@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sizing.demand import traffic
+from sizing.engine_args import adapter_slots
 from sizing.errors import BadRequest, KitError
 from sizing.facts import Gpu, Precision
 from sizing.memory import MemoryAnswer, memory
@@ -165,6 +167,8 @@ class Replicas:
                     max_num_batched_tokens=tuning.max_num_batched_tokens,
                     gpu_memory_utilization=tuning.gpu_memory_utilization,
                     kv_cache_dtype=shape.kv_cache_dtype,
+                    speculative_tokens=asked.request.serving.speculative_tokens,
+                    **adapter_slots(asked.request.serving, asked.engine.server),
                 ),
             )
         except KitError as refusal:
@@ -226,29 +230,20 @@ class Replicas:
 
 def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) -> Performance:
     """What a replica of *setup* does under *share* of the question's load."""
-    traffic = _traffic(asked, share)
-    running = running_requests(answer, setup, traffic.input_tokens + traffic.output_tokens)
-    return performance(setup, traffic, answer.kv_cache_tokens, running)
+    arriving = _arriving(asked, share)
+    running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
+    return performance(setup, arriving, answer.kv_cache_tokens, running)
 
 
-def _traffic(asked: Question, share: Share) -> Traffic:
-    load = asked.request.load
-    return Traffic(
-        concurrency=share.concurrency,
-        request_rate=share.request_rate,
-        input_tokens=load.input_tokens,
-        output_tokens=load.output_tokens,
-        pattern="poisson" if share.concurrency is None else "closed",
-        requests=None,
-        prefix_hit_rate=load.prefix_hit_rate,
-    )
+def _arriving(asked: Question, share: Share) -> Traffic:
+    return traffic(asked.request.load, asked.model, share.concurrency, share.request_rate, asked.max_model_len)
 
 
 def saturation(asked: Question, setup: Setup, answer: MemoryAnswer) -> tuple[int, Estimate]:
     """Requests in flight of one replica beyond which further ones wait, and the requests/s it answers with so many."""
-    traffic = _traffic(asked, Share(1, None))
-    running = running_requests(answer, setup, traffic.input_tokens + traffic.output_tokens)
-    scheduler = Scheduler(setup, StepModel.of(setup), traffic, answer.kv_cache_tokens, running)
+    arriving = _arriving(asked, Share(1, None))
+    running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
+    scheduler = Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running)
     together = scheduler.capacity()
     return together, loaded(asked, setup, answer, Share(together, None)).requests_per_s
 

@@ -1,8 +1,9 @@
 """
 What may be asked: a model, a load, targets, a place and limits, as one frozen ``Request``.
 
-``read_request`` turns ``deployments/<name>/request.toml`` into it. Everything wrong with the file is reported at once,
-one sentence each (``BadRequest``); nothing here looks at facts.
+``read_request`` turns ``deployments/<name>/request.toml`` into it, and the trace that it may name into the rows that a
+plan keeps. Everything wrong with the file is reported at once, one sentence each (``BadRequest``); nothing here looks
+at facts. docs/request.md says what each field means; a test holds it to this module.
 """
 
 from __future__ import annotations
@@ -11,34 +12,80 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from sizing.errors import BadRequest, echo
 from sizing.facts import Precision, Purchase
+from sizing.trace import Row, Trace, read_trace
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
 DEFAULT_REGION = "us-east-1"
 PlaceKind = Literal["aws-eks", "aws-ec2", "home", "local", "rented"]
 EngineName = Literal["vllm", "sglang", "vllm-cpu"]
+WIDEST_SPREAD = 5  # a standard deviation over the mean; wider than any published trace of lengths
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _row(text: object) -> Row:
+    gap, tokens_in, tokens_out = text if isinstance(text, Row) else str(text).split()
+    return Row(None if gap in ("-", None) else float(gap), int(tokens_in), int(tokens_out))
+
+
+def _row_text(row: Row) -> str:
+    return f"{'-' if row.gap_s is None else f'{row.gap_s:g}'} {row.input_tokens} {row.output_tokens}"
+
+
+class Images(_Part):
+    """``count`` images of the same size in pixels with every request."""
+
+    count: Annotated[int, Field(gt=0, le=1000)] = 1
+    width: Annotated[int, Field(gt=0, le=20_000)]
+    height: Annotated[int, Field(gt=0, le=20_000)]
+
+    @model_validator(mode="after")
+    def _no_ribbon(self) -> Images:
+        if max(self.width, self.height) > 200 * min(self.width, self.height):
+            raise ValueError(f"an image of {self.width} x {self.height} is refused: no side may be 200 times the other")
+        return self
+
+
 class Load(_Part):
-    """``concurrency`` requests in flight (closed loop) or ``request_rate`` per second (Poisson): one of the two."""
+    """
+    ``concurrency`` requests in flight (closed loop) or ``request_rate`` per second (Poisson): one of the two.
+
+    ``input_tokens`` and ``output_tokens`` are means over requests of the text alone; what images, sound and reasoning
+    add comes on top. ``rows`` is what ``read_request`` keeps of the file ``trace``, and written by nobody.
+    """
 
     concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
     request_rate: Annotated[float, Field(ge=0.001, le=100_000)] | None = None
     input_tokens: Tokens
-    output_tokens: Tokens
+    input_tokens_stddev: Annotated[float, Field(ge=0, le=10_000_000)] = 0.0
+    output_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    output_tokens_stddev: Annotated[float, Field(ge=0, le=10_000_000)] = 0.0
+    trace: str | None = None
+    rows: tuple[Annotated[Row, PlainValidator(_row), PlainSerializer(_row_text)], ...] = ()
     prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    thinking_tokens: Tokens | None = None
+    images: Images | None = None
+    audio_s: Annotated[float, Field(gt=0, le=36_000)] | None = None
 
     @model_validator(mode="after")
     def _one_load(self) -> Load:
         if (self.concurrency is None) == (self.request_rate is None):
             raise ValueError("give either concurrency or request_rate, not both and not neither")
+        if bool(self.rows) != (self.trace is not None):
+            raise ValueError("rows are what read_request keeps of the file trace: neither is given without the other")
+        for name in ("input_tokens", "output_tokens"):
+            mean, stddev = getattr(self, name), getattr(self, f"{name}_stddev")
+            if stddev > WIDEST_SPREAD * mean:
+                raise ValueError(
+                    f"{name}_stddev is {stddev:g} but {name} is {mean}; it may be {WIDEST_SPREAD} times the mean; "
+                    f"beyond that give a trace"
+                )
         return self
 
 
@@ -82,12 +129,33 @@ class Limits(_Part):
     spare_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
 
+class Adapter(_Part):
+    """A LoRA adapter that clients ask for by ``name``: a hub id or a path inside the container, and its rank."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")]
+    source: Annotated[str, Field(pattern=r"^[A-Za-z0-9/][A-Za-z0-9._/-]{0,299}$")]
+    rank: Annotated[int, Field(gt=0, le=512)]
+
+
 class Serving(_Part):
-    """How the model answers: served name, thinking by default (where the model can switch), tool calls."""
+    """
+    How the model answers: served name, thinking by default (where the model can switch), tool calls, LoRA adapters
+    beside it, and how many tokens its MTP head drafts a step.
+    """
 
     name: str | None = None
     thinking: bool | None = None
     tools: bool = True
+    adapters: Annotated[tuple[Adapter, ...], Field(strict=False, max_length=64)] = ()
+    speculative_tokens: Annotated[int, Field(ge=0, le=16)] = 0
+
+    @model_validator(mode="after")
+    def _own_names(self) -> Serving:
+        names = [adapter.name for adapter in self.adapters]
+        twice = sorted({name for name in names if names.count(name) > 1 or name == self.name})
+        if twice:
+            raise ValueError(f"two things are served as {', '.join(twice)}; give each adapter a name of its own")
+        return self
 
 
 class Request(_Part):
@@ -102,13 +170,6 @@ class Request(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Request:
-        length = self.load.input_tokens + self.load.output_tokens
-        limit = self.limits.max_model_len
-        if limit is not None and limit < length:
-            raise ValueError(
-                f"limits.max_model_len is {limit} but load asks for {self.load.input_tokens} + "
-                f"{self.load.output_tokens} = {length} tokens a request; raise max_model_len to at least {length}"
-            )
         kind = self.place.kind
         if kind != "home" and self.place.host is not None:
             raise ValueError(f'place.host belongs to place.kind "home"; place.kind is "{kind}"')
@@ -147,7 +208,38 @@ def read_request(path: Path) -> Request:
         raise BadRequest(f"{path} cannot be read: {failed.strerror}") from None
     except (ValueError, RecursionError) as broken:  # not TOML, not UTF-8, a number of thousands of digits
         raise BadRequest(f"{path} is not valid TOML: {broken}") from None
+    problems: list[str] = []
+    load = table.get("load")
+    if isinstance(load, dict) and isinstance(load.get("trace"), str):
+        try:
+            table["load"] = _traced(load, read_trace(path.parent / load["trace"]))
+        except BadRequest as bad:
+            problems += bad.problems
+            table["load"] = {"concurrency": 1, "input_tokens": 1}  # the rest of the file is checked all the same
     try:
-        return Request.model_validate(table)
+        request = Request.model_validate(table)
     except ValidationError as error:
-        raise BadRequest(*sentences(error, prefix=f"{path}: ")) from None
+        raise BadRequest(*problems, *sentences(error, prefix=f"{path}: ")) from None
+    if problems:
+        raise BadRequest(*problems)
+    return request
+
+
+def _traced(load: dict[str, object], trace: Trace) -> dict[str, object]:
+    """*load* with the trace's rows, their mean lengths and, where nothing else is asked, the trace's own rate."""
+    whole = ("input_tokens", "output_tokens", "thinking_tokens", "images", "audio_s", "rows")
+    given = [name for name in load if name.removesuffix("_stddev") in whole]
+    problems = [f"load.{name} is given, but load.trace says how long requests are; leave it out" for name in given]
+    rate = trace.requests_per_s
+    timed = load.get("concurrency") is not None or load.get("request_rate") is not None
+    if not timed and rate is None:
+        problems.append("load.trace has no arrivals at different times; give load.concurrency or load.request_rate")
+    if problems:
+        raise BadRequest(*problems)
+    return {
+        **load,
+        **({} if timed else {"request_rate": round(rate or 0.0, 6)}),
+        "input_tokens": max(1, round(sum(row.input_tokens for row in trace.rows) / len(trace.rows))),
+        "output_tokens": max(1, round(sum(row.output_tokens for row in trace.rows) / len(trace.rows))),
+        "rows": trace.rows,
+    }

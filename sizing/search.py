@@ -158,7 +158,7 @@ class _Search:
         on_a_host = min(replicas, candidate.replicas_per_host)
         disk = disk_gib(asked.engine, checkpoint_bytes(asked.model, candidate.precision), on_a_host)
         lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, disk)
-        price = cost(lines, speed.output_tokens_per_s.mean * replicas, load)
+        price = cost(lines, speed.requests_per_s.mean * replicas, load)
         return Option(candidate, replica.setup, replica.memory, speed, replicas, hosts, disk, price)
 
     def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer) -> str | None:

@@ -156,7 +156,9 @@ def _figure(estimate: Estimate, scale: float, digits: int) -> str:
 def _money(row: Row) -> str:
     if row.usd_per_hour is None:
         return ""
-    return f"[bold]${row.usd_per_hour:,.2f}/h[/]\n${row.usd_per_million_output_tokens:,.2f}/Mtok\n{row.prices_dated}"
+    dear = row.usd_per_million_output_tokens
+    per_million = "" if dear is None else f"${dear:,.2f}/Mtok"  # None: nothing is generated
+    return f"[bold]${row.usd_per_hour:,.2f}/h[/]\n{per_million}\n{row.prices_dated}"
 
 
 def console() -> Console:

@@ -9,7 +9,7 @@ import pytest
 from sizing.engine_args import Settings, engine_args, yarn_override
 from sizing.errors import Unsupported
 from sizing.facts import load_facts
-from sizing.request import Serving
+from sizing.request import Adapter, Serving
 
 FACTS = load_facts()
 SETTINGS = Settings(
@@ -95,3 +95,44 @@ def test_a_stretched_multimodal_model_keeps_its_sections_and_its_partial_rotatio
 def test_fp16_is_said_aloud_since_the_checkpoint_says_bf16() -> None:
     args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "m", "q", "fp16", SETTINGS, Serving())
     assert value_of(args, "--dtype") == "float16"
+
+
+def test_adapters_take_a_slot_each_and_in_sglang_one_for_the_bare_model() -> None:
+    model = FACTS.models["qwen3-8b"]
+    adapters = (Adapter(name="law", source="acme/law", rank=24), Adapter(name="sales", source="acme/sales", rank=8))
+    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(adapters=adapters))
+    assert value_of(args, "--max-loras") == "2"
+    assert value_of(args, "--max-lora-rank") == "32"  # vLLM knows no 24
+    at = args.index("--lora-modules")
+    assert args[at : at + 3] == ("--lora-modules", "law=acme/law", "sales=acme/sales")
+    assert "--enable-lora" in args
+    args = engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving(adapters=adapters))
+    assert value_of(args, "--max-loras-per-batch") == "3"
+    assert value_of(args, "--max-lora-rank") == "24"
+    assert value_of(args, "--lora-paths") == "law=acme/law"
+
+
+def test_without_adapters_nothing_is_said_of_them() -> None:
+    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "m", "q", "bf16", SETTINGS, Serving())
+    assert not [word for word in args if "lora" in word]
+
+
+def test_drafts_are_asked_in_each_engines_words() -> None:
+    model = FACTS.models["qwen3.6-27b"]
+    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
+    assert json.loads(value_of(args, "--speculative-config")) == {"method": "mtp", "num_speculative_tokens": 3}
+    args = engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
+    assert value_of(args, "--speculative-num-steps") == "3"
+    assert value_of(args, "--speculative-num-draft-tokens") == "4"
+    assert value_of(args, "--speculative-eagle-topk") == "1"
+
+
+def test_models_without_answers_are_pooled() -> None:
+    model = FACTS.models["qwen3-embedding-8b"]
+    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving())
+    assert value_of(args, "--runner") == "pooling"
+    assert "--enable-auto-tool-choice" not in args
+    assert "--is-embedding" in engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving())
+    reranker = FACTS.models["qwen3-reranker-8b"]
+    args = engine_args(FACTS.engines["vllm"], reranker, "m", "q", "bf16", SETTINGS, Serving())
+    assert json.loads(value_of(args, "--hf-overrides"))["classifier_from_token"] == ["no", "yes"]

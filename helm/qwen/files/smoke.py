@@ -1,7 +1,9 @@
 """
-Ask the Service what a client would: models, a chat, a stream, and a request without the key.
+Ask the Service what a client would: models, an answer (a chat and a stream, embeddings, or a ranking), and the same
+without the key.
 
-Environment: BASE_URL, MODEL, API_KEY. One line per check with its seconds; the first failure ends it with exit 1.
+Environment: BASE_URL, API (chat, embeddings or rerank), MODEL, API_KEY. One line per check with its seconds; the first
+failure ends it with exit 1.
 Standard library only: it runs in the engine's own image.
 """
 
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from http.client import HTTPResponse
 
 BASE_URL = os.environ["BASE_URL"]
+API = os.environ["API"]
 MODEL = os.environ["MODEL"]
 AUTHORIZED = {"Authorization": "Bearer " + os.environ["API_KEY"]}
 ONE_REQUEST_S = 300  # a first request may compile kernels
@@ -52,22 +55,59 @@ def one_stream() -> str:
     return f"{len(chunks)} chunks"
 
 
-def without_key() -> str:
+def embeddings() -> dict[str, object]:
+    return {"model": MODEL, "input": ["Say hello.", "Say goodbye."]}
+
+
+def one_embedding() -> str:
+    vectors = [entry["embedding"] for entry in json.load(ask("/v1/embeddings", embeddings()))["data"]]
+    sizes = {len(vector) for vector in vectors}
+    assert (len(vectors), len(sizes)) == (2, 1), f"not two vectors of one size: {vectors}"
+    return f"2 vectors of {sizes.pop()}"
+
+
+def ranking() -> dict[str, object]:
+    return {"model": MODEL, "query": "What is a greeting?", "documents": ["Say hello.", "The river is long."]}
+
+
+def one_ranking() -> str:
+    results = json.load(ask("/v1/rerank", ranking()))["results"]
+    scores = [result["relevance_score"] for result in results]
+    assert len(scores) == 2, f"not two results: {results}"
+    assert scores == sorted(scores, reverse=True), f"not ranked: {results}"
+    return f"scores {', '.join(f'{score:.3f}' for score in scores)}"
+
+
+def without_key(path: str, body: dict[str, object]) -> str:
     try:
-        status = ask("/v1/chat/completions", chat(), headers={}).status
+        status = ask(path, body, headers={}).status
     except urllib.error.HTTPError as refusal:
         status = refusal.code
-    assert status == 401, f"a chat without the key got {status}, not 401"
+    assert status == 401, f"{path} without the key got {status}, not 401"
     return str(status)
 
 
-def main() -> int:
-    checks: dict[str, Callable[[], str]] = {
-        "models": models,
+Checks = dict[str, Callable[[], str]]
+
+ANSWERS: dict[str, Checks] = {
+    "chat": {
         "chat": one_chat,
         "stream": one_stream,
-        "without key": without_key,
-    }
+        "without key": lambda: without_key("/v1/chat/completions", chat()),
+    },
+    "embeddings": {
+        "embeddings": one_embedding,
+        "without key": lambda: without_key("/v1/embeddings", embeddings()),
+    },
+    "rerank": {
+        "rerank": one_ranking,
+        "without key": lambda: without_key("/v1/rerank", ranking()),
+    },
+}
+
+
+def main() -> int:
+    checks: Checks = {"models": models, **ANSWERS[API]}
     for name, check in checks.items():
         started = time.monotonic()
         try:

