@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sizing import __version__
 from sizing.assembly import engine_settings, model_choice, serve
+from sizing.assumptions import assumptions
 from sizing.cpu_machines import Fit, fitted, machines
 from sizing.engine_args import Settings
 from sizing.errors import BadRequest, DoesNotFit
