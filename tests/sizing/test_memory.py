@@ -1,14 +1,10 @@
 """
 The memory answer against engines: starts measured for this kit, public start-up logs, worked cases and arithmetic.
-
-A public log row is compared when it says enough: the release, a known GPU, and no setting this kit does not offer.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import statistics
 import tomllib
 from collections.abc import Iterator
@@ -20,41 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.errors import KitError
-from sizing.facts import DATA, Precision, load_facts
-from sizing.memory import MemoryAnswer, memory
-from sizing.setup import Asked, resolve, tensor_parallel_sizes
+from sizing.facts import Precision
+from sizing.memory import MemoryAnswer
+from sizing.setup import tensor_parallel_sizes
 from sizing.units import GIB
+from tests.sizing.start_logs import FACTS, PAGE, ask, compared, measured_starts, table, with_table
 
-FACTS = load_facts()
 MODELS = sorted(FACTS.models)
 GPUS = sorted(FACTS.gpus)
 CASES = sorted((Path(__file__).parent / "cases" / "memory").glob("*.toml"))
-LOGS = list(csv.DictReader((DATA / "measurements" / "memory.csv").read_text().splitlines()))
-
-
-def ask(
-    model: str,
-    gpu: str,
-    *,
-    precision: Precision | None = None,
-    engine: Literal["vllm", "sglang"] = "vllm",
-    engine_version: str = "0.32.0",
-    device_memory_gib: float | None = None,
-    kv_cache_gib: float | None = None,
-    **asked: Any,
-) -> MemoryAnswer:
-    found, implied = FACTS.model(model)
-    return memory(
-        resolve(
-            found,
-            precision or implied or "bf16",  # type: ignore[arg-type]
-            FACTS.gpu(gpu),
-            engine=engine,
-            engine_version=engine_version,
-            device_bytes=round(device_memory_gib * GIB) if device_memory_gib else None,
-            asked=Asked(kv_cache_bytes=round(kv_cache_gib * GIB) if kv_cache_gib else None, **asked),
-        )
-    )
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -76,29 +46,6 @@ def test_a_worked_case_comes_out(path: Path) -> None:
         assert figures[name] == pytest.approx(want["value"], rel=want["within"]), name
 
 
-def measured_starts() -> list[tuple[dict[str, Any], MemoryAnswer]]:
-    found = []
-    for line in (DATA / "measurements" / "h200-vllm-0.26.0.jsonl").read_text().splitlines():
-        start = json.loads(line)
-        if start["kind"] != "engine":
-            continue
-        name = start["case"].split("@")[0].removesuffix("-eager")
-        precision: Precision = "awq" if name.endswith("-awq") else "fp8" if name.endswith("-fp8") else "bf16"
-        model = name.removesuffix("-awq").removesuffix("-fp8").replace("q", "qwen", 1)
-        given_args = start["engine_args"]
-        kept = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "enforce_eager")
-        answer = ask(
-            model,
-            "H200",
-            precision=precision,
-            engine_version="0.26.0",
-            text_only=given_args.get("language_model_only", False),
-            **{name: given_args[name] for name in kept if name in given_args},
-        )
-        found.append((start, answer))
-    return found
-
-
 def test_every_measured_start_is_met_within_one_percent() -> None:
     """Ten starts of vLLM 0.26.0 on an H200: dense, MoE, hybrid; bf16, FP8, AWQ; eager; held to four sizes of card."""
     starts = measured_starts()
@@ -113,65 +60,6 @@ def test_every_measured_start_is_met_within_one_percent() -> None:
         assert (answer.weight_bytes + loaded) / GIB == pytest.approx(start["log"]["weights_gib"], abs=0.015)
 
 
-# Rows whose log contradicts its own description, or that ran what this kit does not offer.
-NOT_COMPARABLE = {
-    "m015": "KV dtype not recorded; 295,000 tokens exceed what 16-bit KV can hold on the card",
-    "m017": "KV dtype not recorded; 518,430 tokens exceed what 16-bit KV can hold on the cards",
-    "m077": "3.3 GiB more taken than any 256-sequence start of that release; max_num_seqs not recorded",
-    "m079": "as m077",
-    "m080": "as m077",
-    "m081": "as m077",
-    "m082": "as m077",
-    "m083": "as m077",
-    "m103": "bitsandbytes, not a precision of this kit",
-    "m111": "445,875 tokens are 580 whole blocks of 16-bit KV, the row says fp8",
-    "m118": "76,458 tokens are the blocks of the text-only start, the row does not say so",
-    "m119": "number of draft tokens not recorded",
-}
-
-
-def logged(row: dict[str, str]) -> MemoryAnswer | None:
-    """The answer to what *row* describes; None when it says too little."""
-    name = row["model"].split(" ")[0].removeprefix("Qwen/").removesuffix("-FP8").removesuffix("-NVFP4")
-    try:
-        FACTS.model(name)
-        FACTS.gpu(row["gpu"].split(" (")[0].removesuffix(" 16GB"))
-    except KitError:
-        return None
-    if not row["engine_version"][:1].isdigit() or row["id"] in NOT_COMPARABLE:
-        return None
-    numbers: dict[str, Any] = {"tp": int(row["tp"]), "pp": int(row["pp"])}
-    for field, kind in (("max_model_len", int), ("max_num_seqs", int), ("gpu_memory_utilization", float)):
-        if row[field]:
-            numbers[field] = kind(row[field])
-    version = row["engine_version"].split(" ")[0].replace("0.8.x", "0.7.3")  # the row says V0
-    return ask(
-        name,
-        row["gpu"].split(" (")[0].removesuffix(" 16GB"),
-        precision={"none": "bf16", "": "bf16"}.get(row["quant"], row["quant"]),  # type: ignore[arg-type]
-        engine=row["engine"],  # type: ignore[arg-type]
-        engine_version=version,
-        device_memory_gib=float(row["gpu_mem_gib"]) if row["gpu_mem_gib"] else None,
-        kv_cache_dtype="fp8" if row["kv_dtype"].startswith("fp8") else "auto",
-        enforce_eager=row["enforce_eager"] == "true",
-        text_only="--language-model-only" in row["notes"],
-        **numbers,
-    )
-
-
-def compared() -> list[tuple[dict[str, str], MemoryAnswer]]:
-    found = []
-    for row in LOGS:
-        try:
-            answer = logged(row)
-        except KitError:
-            assert row["outcome"] != "ok", row["id"]
-            continue
-        if answer:
-            found.append((row, answer))
-    return found
-
-
 def test_public_start_up_logs_are_met() -> None:
     """KV memory of every start that says enough: median error below 1 %, the worst within the boot-to-boot spread."""
     errors = {}
@@ -183,6 +71,11 @@ def test_public_start_up_logs_are_met() -> None:
     assert len(errors) >= 13
     assert statistics.median(errors.values()) <= 0.01
     assert {row: error for row, error in errors.items() if error > 0.08} == {"m050": pytest.approx(0.113, abs=0.005)}
+
+
+def test_the_page_shows_the_starts_as_they_are_answered_now() -> None:
+    page = PAGE.read_text()
+    assert page == with_table(page, table()), "docs/memory.md is stale; run: python -m tests.sizing.start_logs"
 
 
 def test_what_ran_out_of_memory_or_was_refused_never_fits() -> None:
