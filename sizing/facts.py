@@ -649,7 +649,10 @@ class Facts(Fact):
 
     @cached_property
     def _gpu_names(self) -> dict[str, str]:
-        return {_spelling(name): gpu.id for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)}
+        """Every spelling, with and without the card's memory behind it (`L40S 48GB`)."""
+        names = [(name, gpu) for gpu in self.gpus.values() for name in (gpu.id, *gpu.aliases)]
+        with_memory = {_spelling(f"{name} {gpu.spec_memory_gb:g}GB"): gpu.id for name, gpu in names}
+        return with_memory | {_spelling(name): gpu.id for name, gpu in names}
 
     @cached_property
     def _newest_prices(self) -> dict[tuple[str, str, Purchase], Price]:

@@ -15,6 +15,7 @@ from typing import Literal
 from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts import EngineSupport, Gpu, Model, Precision, Vision
+from sizing.kv_cache import BLOCK_TOKENS
 from sizing.lora import lora_rules
 from sizing.tensors import QUANTISABLE
 from sizing.units import GIB, MIB
@@ -111,7 +112,7 @@ def resolve(
     problems = [
         *_cut_problems(model, precision, asked),
         *_length_problems(model, asked),
-        *(_lora_problems(asked) if engine == "vllm" and asked.max_loras else ()),
+        *(_vllm_problems(asked) if engine == "vllm" else ()),
     ]
     if problems:
         raise BadRequest(*problems)
@@ -258,9 +259,16 @@ def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
         yield f"max_model_len {length} is beyond the {longest} tokens that {model.name} reaches {how}; {longest} works."
 
 
-def _lora_problems(asked: Asked) -> Iterator[str]:
+def _vllm_problems(asked: Asked) -> Iterator[str]:
+    block = asked.block_size
+    if block is not None and block % BLOCK_TOKENS:
+        nearest = max(BLOCK_TOKENS, round(block / BLOCK_TOKENS) * BLOCK_TOKENS)
+        yield (
+            f"block_size {block} is no multiple of the {BLOCK_TOKENS} tokens that vLLM's attention kernels take; "
+            f"{nearest} works."
+        )
     ranks, rank = lora_rules().vllm_ranks, asked.max_lora_rank
-    if rank not in ranks:
+    if asked.max_loras and rank not in ranks:
         nearest = min((size for size in ranks if size >= rank), default=ranks[-1])
         yield f"max_lora_rank {rank} is none of vLLM's {', '.join(map(str, ranks))}; {nearest} works."
 

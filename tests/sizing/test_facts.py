@@ -86,3 +86,11 @@ def test_the_newest_price_of_an_item_counts() -> None:
     assert price is not None
     assert str(price.usd_per_hour) == "1.006"  # AWS list price of 2026-07-20
     assert FACTS.price("g5.xlarge", "mars-north-1") is None
+
+
+def test_a_card_is_found_with_its_memory_behind_its_name() -> None:
+    spelled = {"L40S 48GB": "L40S", "RTX 5070 Ti 16GB": "RTX 5070 Ti", "rtx4090-24gb": "RTX 4090"}
+    facts = load_facts()
+    assert {name: facts.gpu(name).id for name in spelled} == spelled
+    with pytest.raises(UnknownFact):
+        facts.gpu("RTX 4090 48GB")

@@ -173,3 +173,9 @@ def test_sglang_leaves_an_image_tower_its_share() -> None:
     omni = setup("qwen3-omni-30b-a3b", "H100", "0.5.16", engine="sglang").gpu_memory_utilization
     assert image == pytest.approx(text * 0.95 * 0.9734, abs=0.001)
     assert omni == text
+
+
+def test_a_block_that_no_kernel_takes_is_refused_with_the_nearest_that_works() -> None:
+    with pytest.raises(BadRequest, match=r"block_size 100 is no multiple of the 16 tokens .* 96 works"):
+        setup("qwen3-8b", "L40S", "0.32.0", block_size=100)
+    assert setup("qwen3-8b", "L40S", "0.32.0", block_size=64).block_size == 64
