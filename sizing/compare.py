@@ -1,9 +1,10 @@
 """
 One request on many GPUs, in many precisions or on both engines, side by side: ``compare(asked, facts, by, only)``.
 
-A row is the cheapest way that the search finds: in the request's own place, or, for GPUs, on AWS and on the home hosts
-that the facts know. Where no way meets the request the row is the cheapest that runs at all, and says what it misses.
-A card that no host with a price carries is a what-if, by the same search: the fewest cards in a host of one's own.
+A row is the cheapest way that the search finds in the request's own place; for a GPU that does not do there, the
+cheapest on AWS, in a home host or rented. Where no way meets the request the row is the cheapest that runs at all, and
+says what it misses. A card that no host with a price carries is a what-if, by the same search: the fewest cards in a
+host of one's own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from sizing.units import GIB
 
 By = Literal["gpu", "precision", "engine"]
 ENGINES = ("vllm", "sglang")
+ELSEWHERE = (Place(kind="aws-eks"), Place(kind="home"), Place(kind="rented"))  # for cards that the asked place lacks
 CARDS = (1, 2, 4, 8)  # of a what-if host
 AMPLE_MEMORY_BYTES, AMPLE_VCPU = 2048 * GIB, 128  # a what-if asks about the card, not about the host around it
 
@@ -67,10 +69,11 @@ class Row(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One search that may answer a subject. ``priced`` is false for a what-if."""
+    """One search that may answer a subject: in the asked place, or elsewhere; ``priced`` is false for a what-if."""
 
     asked: Question
     usable: list[Host] | None = None
+    elsewhere: bool = False
     priced: bool = True
 
     def search(self, targets: bool) -> Found:
@@ -129,7 +132,7 @@ def _row(subject: str, ways: Sequence[_Way] | KitError) -> Row:
                 closest = found.nearest or found.rejected[-1]
                 lost.append(f"{closest.candidate}: {closest.reason}")
         if options:
-            best, way = min(options, key=lambda pair: pair[0].cost.usd_per_hour)
+            best, way = min(options, key=lambda pair: (pair[1].elsewhere, pair[0].cost.usd_per_hour))
             return _of(subject, best, way, "" if targets else _missed(best, way.asked.request))
     return Row(subject=subject, verdict="cannot", reason=lost[-1])
 
@@ -152,7 +155,7 @@ def _missed(option: Option, request: Request) -> str:
 
 def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
     setup, place = option.setup, way.asked.request.place
-    where = {"home": "home", "local": "this machine"}.get(place.kind, f"{place.kind} {place.region}")
+    where = f"{place.kind} {place.region}" if place.kind.startswith("aws") else place.kind
     return Row(
         subject=subject,
         verdict="misses" if reason else "meets",
@@ -206,20 +209,17 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
     limits = request.limits.model_copy(update={"gpus": None})
     if request.limits.engine not in ENGINES:
         limits = limits.model_copy(update={"engine": None, "engine_version": None})
-    place = request.place if request.place.kind.startswith("aws") else Place(kind="aws-eks")
-    asked = question(request.model_copy(update={"limits": limits, "place": place}), facts)
-    sold, _ = hosts(facts, asked.request)
-    at_home = {
-        host: hosts(facts, asked.request.model_copy(update={"place": Place(kind="home", host=host)}))[0]
-        for host in facts.hosts
-    }
+    asked = question(request.model_copy(update={"limits": limits, "place": ELSEWHERE[0]}), facts)
+    own = [request.place] if request.place.kind != "local" else []
+    places = [(_at(asked, place), place not in own) for place in dict.fromkeys([*own, *ELSEWHERE])]
+    offers = [(at, hosts(facts, at.request)[0], elsewhere) for at, elsewhere in places]
     for gpu in wanted.values():
-        ways = [_Way(asked, rented)] if (rented := [host for host in sold if host.gpu.id == gpu.id]) else []
-        for name, own in at_home.items():
-            if own[0].gpu.id == gpu.id:
-                ways.append(_Way(_at(asked, Place(kind="home", host=name)), own))
+        ways = []
+        for at, offered, elsewhere in offers:
+            if usable := [host for host in offered if host.gpu.id == gpu.id]:
+                ways.append(_Way(at, usable, elsewhere))
         own_hosts = [_own_host(gpu, cards) for cards in CARDS]
-        yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), own_hosts, priced=False)]
+        yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), own_hosts, elsewhere=True, priced=False)]
 
 
 def _at(asked: Question, place: Place) -> Question:

@@ -15,7 +15,7 @@ from sizing.render import page_template
 from sizing.report import Choice, Loaded, Report, front
 from sizing.units import gib
 
-LEDGER_BARS = 10
+LEDGER_BARS = 14
 PALETTE = 8  # colours of ledger lines in the style sheet, c0 to c7
 
 
@@ -132,8 +132,9 @@ def _curves(report: Report) -> Iterator[Picture]:
     load, targets = report.plan.request.load, report.plan.request.targets
     asked = float(load.concurrency or load.request_rate or 0)
     unit = "requests in flight" if load.concurrency else "requests a second"
-    full = next((point.load for point in report.curve if point.saturated), None)
-    until = f"requests queue from {plots.short(full)} on" if full else "nothing queues at these loads"
+    estimates = report.plan.estimates
+    full = estimates.saturation_concurrency if load.concurrency else estimates.saturation_requests_per_s.mean
+    until = f"beyond {plots.short(full)} they queue"
     kinds: tuple[tuple[str, str, Callable[[Loaded], Estimate], float, float | None], ...] = (
         ("TTFT", "ms", lambda point: point.ttft_s, 1000, targets.ttft_ms),
         ("TPOT", "ms", lambda point: point.tpot_s, 1000, targets.tpot_ms),
@@ -141,13 +142,13 @@ def _curves(report: Report) -> Iterator[Picture]:
         ("cost", "$ per million output tokens", partial(_usd_per_million, report.plan), 1, None),
     )
     for name, measure, of, scale, target in kinds:
-        estimates = [of(point) for point in report.curve]
-        has_p95 = all(estimate.p95 is not None for estimate in estimates)
+        points = [of(point) for point in report.curve]
+        has_p95 = all(point.p95 is not None for point in points)
         curve = Curve(
-            [estimate.mean * scale for estimate in estimates],
-            [estimate.low * scale for estimate in estimates],
-            [estimate.high * scale for estimate in estimates],
-            [(estimate.p95 or 0) * scale for estimate in estimates] if has_p95 else [],
+            [point.mean * scale for point in points],
+            [point.low * scale for point in points],
+            [point.high * scale for point in points],
+            [(point.p95 or 0) * scale for point in points] if has_p95 else [],
         )
         title = f"{name[0].upper()}{name[1:]} under load"
         summary = f"{name[0].upper()}{name[1:]} over {unit}, with the band of 9 in 10 measurements; {until}."
@@ -178,8 +179,10 @@ def _usd_per_million(plan: Plan, point: Loaded) -> Estimate:
 
 def _by_gpu(report: Report) -> Iterator[Picture]:
     chosen = report.plan.placement.gpu
-    runs = sorted((row for row in report.gpus if row.ledger), key=lambda row: row.gpu != chosen)
-    bars = ([] if chosen else [_plan_bar(report.plan)]) + [(_row_bar(row), row.ledger) for row in runs]
+    plan = report.plan
+    runs = [row for row in report.gpus if row.ledger]
+    runs.sort(key=lambda row: (row.gpu != chosen, _elsewhere(row, plan) != ""))
+    bars = ([] if chosen else [_plan_bar(plan)]) + [(_row_bar(row), row.ledger) for row in runs]
     bars = bars[:LEDGER_BARS]
     colours = _colours([ledger for _, ledger in bars])
     summary = "The memory of one card, line by line, in GiB: the bar is the whole card. The chosen one comes first."
@@ -199,13 +202,17 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
     if not priced:
         return
     summary = (
-        f"Dollars per million output tokens on the cheapest way of each of {len(priced)} cards that are sold or owned, "
-        f"at the asked load: idle cards of a large host are paid for too."
+        f"Dollars per million output tokens on the cheapest way of each of {len(priced)} cards with a price, at the "
+        f"asked load: idle cards of a large host are paid for too."
     )
     yield Picture(
         "Cost per million tokens",
         summary,
-        plots.dots([_price_mark(row, chosen) for row in priced], "$ per million output tokens", summary),
+        plots.dots(
+            [(_price_mark(row, chosen), _elsewhere(row, plan)) for row in priced],
+            "$ per million output tokens",
+            summary,
+        ),
         ("GPU", "way", "$ per million output tokens", "$/h", "meets the targets"),
         [
             (
@@ -254,12 +261,18 @@ def _segments(ledger: Sequence[LedgerLine], colours: dict[str, str]) -> list[Seg
     ]
 
 
+def _elsewhere(row: Row, plan: Plan) -> str:
+    """Where a row runs if not in the place that was asked, in one word."""
+    kind = (row.place or "nowhere").split()[0]
+    return "" if kind == plan.placement.kind else kind.split("-")[0].replace("aws", "AWS")
+
+
 def _price_mark(row: Row, chosen: str | None) -> Mark:
     kind = "misses" if row.verdict != "meets" else "chosen" if row.subject == chosen else "meets"
     return Mark(
         float(row.usd_per_million_output_tokens or 0),
         0,
         kind,  # type: ignore[arg-type]
-        _brief(row.subject) + (" (home)" if row.place == "home" else ""),
+        _brief(row.subject),
         f"{row.subject}: {_way(row)}, {words.usd(row.usd_per_million_output_tokens)} per million output tokens",
     )

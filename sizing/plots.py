@@ -178,10 +178,10 @@ def curve(
     y_label: str,
     target: float | None,
     asked: float,
-    full: float | None,
+    full: float,
     summary: str,
 ) -> str:
-    """*figures* over *loads* with band; the *asked* load, the *target*, and from *full* on shaded: requests queue."""
+    """*figures* over *loads* with band; the *asked* load, the *target*, and beyond *full* shaded: requests queue."""
     spread = [*figures.low, *figures.high, *figures.p95, *([target] if target else [])]
     x = Axis.over(x_label, loads, LEFT, RIGHT)
     y = Axis.over(y_label, spread, BOTTOM, TOP)
@@ -189,7 +189,7 @@ def curve(
     up = " ".join(f"{left},{y.at(value)}" for left, value in zip(at, figures.high, strict=True))
     down = " ".join(f"{left},{y.at(value)}" for left, value in reversed(list(zip(at, figures.low, strict=True))))
     parts = []
-    if full is not None:
+    if full < loads[-1]:
         parts.append(
             f'<rect class="full" x="{x.at(full)}" y="{TOP}" width="{RIGHT - x.at(full):.1f}" height="{BOTTOM - TOP}"/>'
         )
@@ -273,10 +273,10 @@ def bars(rows: Sequence[Bar], summary: str) -> str:
     return _svg(44 * len(rows), summary, parts)
 
 
-def dots(rows: Sequence[Mark], x_label: str, summary: str) -> str:
-    """One dot a row on a shared axis (x), its value beside it, its name before it."""
-    start, end, step = 118.0, 348.0, 25
-    x = Axis.over(x_label, [row.x for row in rows], start, end)
+def dots(rows: Sequence[tuple[Mark, str]], x_label: str, summary: str) -> str:
+    """One dot a row on a shared axis (x), its name before it, beside it its value and a word more."""
+    start, end, step = 112.0, 318.0, 24
+    x = Axis.over(x_label, [row.x for row, _ in rows], start, end)
     bottom = step * len(rows) + 8.0
     parts = [f'<text class="axis" x="{WIDTH}" y="{bottom + 36}" text-anchor="end">{x_label}{" (log)" * x.log}</text>']
     for value in x.ticks():
@@ -284,13 +284,13 @@ def dots(rows: Sequence[Mark], x_label: str, summary: str) -> str:
         parts.append(
             f'<text class="tick" x="{x.at(value)}" y="{bottom + 16}" text-anchor="middle">{short(value)}</text>'
         )
-    for index, row in enumerate(rows):
+    for index, (row, word) in enumerate(rows):
         top, left = step * index + 20.0, x.at(row.x)
         name = "label strong" if row.kind == "chosen" else "label"
         parts.append(f'<line class="stem" x1="{start}" x2="{left}" y1="{top - 4}" y2="{top - 4}"/>')
         parts.append(_mark(left, top - 4, row, False))
         parts.append(f'<text class="{name}" x="{start - 8}" y="{top}" text-anchor="end">{escape(row.label)}</text>')
-        parts.append(f'<text class="{name}" x="{left + 12}" y="{top}">{row.x:,.2f}</text>')
+        parts.append(f'<text class="{name}" x="{left + 12}" y="{top}">{row.x:,.2f} {word}</text>')
     return _svg(bottom + 44, summary, parts)
 
 

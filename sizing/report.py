@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sizing.compare import Row, compare
 from sizing.facts import Facts, Precision
-from sizing.plan import Estimate, Plan
+from sizing.plan import Estimate, Estimates, Plan
 from sizing.planning import plan
 from sizing.question import Question, question
 from sizing.remedies import card_verdicts
@@ -24,8 +24,7 @@ from sizing.replica import Share, loaded
 from sizing.request import Request, Targets
 from sizing.search import Option, search
 
-LEAST_DOUBLINGS, MOST_DOUBLINGS = 2, 6  # of the asked load, until it queues
-RATES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)  # of the asked request rate
+RATES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25)  # of the rate at which the deployment is full
 
 
 class _Part(BaseModel):
@@ -53,7 +52,6 @@ class Loaded(_Part):
     ttft_s: Estimate
     tpot_s: Estimate
     output_tokens_per_s: Estimate
-    saturated: bool
 
 
 class Shortfall(_Part):
@@ -85,7 +83,7 @@ def report(name: str, request: Request, facts: Facts) -> Report:
     return Report(
         plan=planned,
         choices=tuple(_choices(asked, options)),
-        curve=tuple(_curve(asked, options[0])),
+        curve=tuple(_curve(asked, options[0], planned.estimates)),
         gpus=rows,
         short=tuple(
             Shortfall(
@@ -143,38 +141,30 @@ def _within(option: Option, targets: Targets) -> bool:
     )
 
 
-def _loads(request: Request, replicas: int) -> Iterator[float]:
-    """Ascending loads, the asked one among them: doublings in flight, or parts and multiples of a rate."""
+def _loads(request: Request, estimates: Estimates, replicas: int) -> list[float]:
+    """Ascending loads to past where the deployment is full, the asked one among them: doublings, or parts of a rate."""
     load = request.load
     if load.request_rate is not None:
-        yield from (load.request_rate * part for part in RATES)
-        return
+        full = estimates.saturation_requests_per_s.mean
+        return sorted({load.request_rate, *(full * part for part in RATES)})
     asked = load.concurrency or 1
-    total = replicas
-    while total < asked * 2**MOST_DOUBLINGS:
-        yield total
-        if total < asked < 2 * total:
-            yield asked
-        total *= 2
+    most = 2 * max(asked, estimates.saturation_concurrency)
+    doublings = range(math.ceil(math.log2(max(most / replicas, 1))) + 1)
+    return sorted({float(asked), *(float(replicas * 2**power) for power in doublings)})
 
 
-def _curve(asked: Question, option: Option) -> Iterator[Loaded]:
-    """The chosen setup under ``_loads``: past the asked load, until requests queue."""
-    load, full = asked.request.load, 0
-    for total in _loads(asked.request, option.replicas):
+def _curve(asked: Question, option: Option, estimates: Estimates) -> Iterator[Loaded]:
+    """The chosen setup under ``_loads``, all replicas up."""
+    for total in _loads(asked.request, estimates, option.replicas):
         part = total / option.replicas
-        share = Share(None, part) if load.request_rate is not None else Share(math.ceil(part), None)
+        share = Share(math.ceil(part), None) if asked.request.load.request_rate is None else Share(None, part)
         speed = loaded(asked, option.setup, option.memory, share)
         one = speed.output_tokens_per_s
         yield Loaded(
-            load=float(total),
+            load=total,
             ttft_s=speed.ttft_s,
             tpot_s=speed.tpot_s,
             output_tokens_per_s=one.model_copy(
                 update={part: getattr(one, part) * option.replicas for part in ("mean", "low", "high")}
             ),
-            saturated=speed.saturated,
         )
-        full += speed.saturated
-        if full >= 2 and total >= (load.concurrency or 0) * 2**LEAST_DOUBLINGS:
-            return

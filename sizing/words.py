@@ -41,7 +41,8 @@ def hardware(plan: Plan) -> str:
     placement = plan.placement
     cards = f"{placement.gpus_per_host} x {placement.gpu}" if placement.gpu else "CPU only"
     where = f" in {placement.region}" if placement.region else ""
-    return f"{placement.hosts} x {placement.host_type} ({cards}){where}"
+    spot = ", spot" if placement.purchase == "spot" else ""
+    return f"{placement.hosts} x {placement.host_type} ({cards}){where}{spot}"
 
 
 def chosen(plan: Plan) -> list[tuple[str, str]]:

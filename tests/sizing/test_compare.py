@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sizing.candidates import Host, hosts
 from sizing.compare import Row, compare
 from sizing.errors import BadRequest, UnknownFact
 from sizing.facts import load_facts
@@ -21,6 +22,10 @@ FACTS = load_facts()
 def asked(name: str, **changes: object) -> Request:
     request = read_request(ROOT / "deployments" / name / "request.toml")
     return Request.model_validate({**request.model_dump(), **changes})
+
+
+def offered(kind: str) -> list[Host]:
+    return hosts(FACTS, asked("prod-qwen3-8b", place={"kind": kind}))[0]
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +57,22 @@ def test_what_meets_the_request_comes_first_and_the_cheapest_of_it_foremost(rows
 
 
 def test_a_card_that_no_place_sells_is_a_what_if_without_a_price(rows: dict[str, Row]) -> None:
-    sold = {instance.gpu for instance in FACTS.instances.values()} | {host.gpu for host in FACTS.hosts.values()}
+    sold = {host.gpu.id for kind in ("aws-eks", "home", "rented") for host in offered(kind)}
     unsold = [row for row in rows.values() if row.subject not in sold]
-    assert "RTX 3090" in {row.subject for row in unsold}
+    assert unsold
     for row in unsold:
         assert row.usd_per_hour is None
         assert row.place is None
         assert row.estimates is not None or row.verdict == "cannot"
+    assert all(row.usd_per_hour is not None for row in rows.values() if row.subject in sold)
 
 
-def test_a_home_card_is_compared_on_the_home_host_that_has_it(rows: dict[str, Row]) -> None:
+def test_a_card_of_the_asked_place_is_compared_there_and_another_where_it_is_cheapest(rows: dict[str, Row]) -> None:
+    assert rows["L4"].place == "aws-eks us-east-1"
     assert rows["RTX 4090"].place == "home"
-    assert rows["RTX 4090"].host in FACTS.hosts
+    at_home = {row.subject: row for row in compare(asked("home-server"), FACTS, "gpu", ["RTX 4090", "L4"])}
+    assert at_home["RTX 4090"].host == "home-1x-rtx-4090"
+    assert at_home["L4"].place == "rented"
 
 
 def test_a_row_that_misses_a_target_shows_what_it_does_and_both_numbers() -> None:
@@ -82,9 +91,9 @@ def test_what_fits_no_host_of_a_card_cannot_and_says_the_two_sizes() -> None:
 
 
 def test_a_budget_that_a_row_exceeds_is_a_miss_in_dollars() -> None:
-    row = compare(asked("prod-qwen3-8b", limits={"usd_per_hour": 1.0}), FACTS, "gpu", ["L40S"])[0]
+    row = compare(asked("prod-qwen3-8b", limits={"usd_per_hour": 0.5}), FACTS, "gpu", ["L40S"])[0]
     assert row.verdict == "misses"
-    assert "the budget is 1 $/h" in row.reason
+    assert "the budget is 0.5 $/h" in row.reason
 
 
 def test_every_published_precision_has_a_row_and_another_one_is_refused_with_what_there_is() -> None:
@@ -132,7 +141,7 @@ def test_the_command_prints_the_same_rows_as_json() -> None:
 @pytest.mark.parametrize("columns", [80, 140])
 def test_the_table_is_readable_at_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    done = qwenkit("compare", "prod-qwen3-8b", "--only", "L4,RTX 3060 12GB")
+    done = qwenkit("compare", "prod-qwen3-8b", "--only", "L4,A10")
     assert done.returncode == 0, done.stderr
     assert max(len(line) for line in done.stdout.splitlines()) <= columns
     assert "…" not in done.stdout

@@ -89,12 +89,19 @@ def test_every_card_of_the_place_that_is_too_little_alone_comes_with_what_would_
         assert all(f"+ {remedy.change}: " in printed(console) for remedy in verdict.remedies)
 
 
-def test_a_card_that_nobody_sells_is_answered_with_its_memory_and_a_remedy(planned: Plan) -> None:
+def test_a_card_that_nobody_sells_is_answered_with_its_memory(planned: Plan) -> None:
     console = paper(80)
-    row = compare(planned.request, FACTS, "gpu", ["RTX 4070"])[0]
-    show_card(console, planned, row, verdicts(planned, FACTS, "rtx4070"))
+    row = next(row for row in compare(planned.request, FACTS, "gpu") if row.place is None)
+    show_card(console, planned, row, verdicts(planned, FACTS, row.subject))
     assert "no host with a price has it" in " ".join(printed(console).replace("│", "").split())
-    assert f"Memory of one RTX 4070: {gib(row.device_bytes or 0):.2f} GiB" in printed(console)
+    assert f"Memory of one {row.subject}: {gib(row.device_bytes or 0):.2f} GiB" in printed(console)
+
+
+def test_a_card_that_is_too_little_alone_comes_with_what_would_do(planned: Plan) -> None:
+    console = paper(80)
+    show_card(
+        console, planned, compare(planned.request, FACTS, "gpu", ["RTX 4070"])[0], verdicts(planned, FACTS, "rtx4070")
+    )
     assert "RTX 4070 alone" in printed(console)
     assert "+ awq weights" in printed(console)
 

@@ -65,7 +65,7 @@ def test_text_is_escaped() -> None:
 
 def test_a_curve_shows_band_mean_target_asked_load_and_where_requests_queue() -> None:
     figures = Curve([1, 2, 30], [0.5, 1, 15], [2, 4, 60], [1, 3, 40])
-    svg = plots.curve([1, 2, 4], figures, "requests in flight", "TTFT, ms", 10.0, 2.0, 4.0, "why")
+    svg = plots.curve([1, 2, 4], figures, "requests in flight", "TTFT, ms", 10.0, 2.0, 3.0, "why")
     assert {"mean", "p95", "target 10", "asked: 2", "requests queue"} <= set(texts(svg))
     classes = [element.get("class") for element in ElementTree.fromstring(svg).iter()]
     assert {"band", "mean", "p95", "target", "asked", "full"} <= set(classes)
@@ -79,6 +79,7 @@ def test_the_segments_of_a_bar_fill_it_exactly() -> None:
     assert "too long" not in texts(svg)
 
 
-def test_dots_carry_their_value() -> None:
-    svg = plots.dots([Mark(0.11, 0, "meets", "RTX 4090", ""), Mark(14, 0, "chosen", "B300", "")], "$", "why")
-    assert {"RTX 4090", "0.11", "14.00"} <= set(texts(svg))
+def test_dots_carry_their_value_and_a_word() -> None:
+    cheap, dear = Mark(0.11, 0, "meets", "RTX 4090", ""), Mark(14, 0, "chosen", "B300", "")
+    svg = plots.dots([(cheap, "home"), (dear, "")], "$", "why")
+    assert {"RTX 4090", "0.11 home", "14.00 "} <= set(texts(svg))

@@ -54,8 +54,9 @@ def test_the_curve_passes_through_the_plan_at_the_asked_load_and_ends_queueing(m
     here = next(point for point in made.curve if point.load == made.plan.request.load.concurrency)
     assert here.tpot_s.mean == made.plan.estimates.tpot_s.mean
     assert here.ttft_s.mean == made.plan.estimates.ttft_s.mean
-    assert not here.saturated
-    assert made.curve[-1].saturated
+    full = made.plan.estimates.saturation_concurrency
+    assert here.load < full < made.curve[-1].load
+    assert made.curve[-1].ttft_s.mean > 2 * here.ttft_s.mean
     assert [point.load for point in made.curve] == sorted(point.load for point in made.curve)
 
 
@@ -63,7 +64,8 @@ def test_a_rate_is_plotted_over_rates_and_passes_the_asked_one() -> None:
     load = {"request_rate": 2.0, "input_tokens": 512, "output_tokens": 128}
     made = report("by-rate", asked("prod-qwen3-8b", load=load, targets={}), FACTS)
     assert 2.0 in [point.load for point in made.curve]
-    assert made.curve[0].load < 2.0 < made.curve[-1].load
+    assert made.curve[0].load < 2.0
+    assert made.plan.estimates.saturation_requests_per_s.mean < made.curve[-1].load
 
 
 def test_replicas_share_the_load_of_the_curve() -> None:
