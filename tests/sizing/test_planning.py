@@ -133,6 +133,8 @@ PLACES: list[dict[str, object]] = [
     {"kind": "aws-ec2"},
     {"kind": "home", "host": "home-1x-rtx-4090"},
     {"kind": "home", "host": "home-2x-rtx-4090"},
+    {"kind": "home"},
+    {"kind": "rented"},
     {"kind": "local"},
 ]
 LOADS = st.fixed_dictionaries(
@@ -153,6 +155,8 @@ LIMITS = st.fixed_dictionaries(
         "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
         "usd_per_hour": st.sampled_from([0.5, 20.0]),
         "min_replicas": st.sampled_from([1, 8]),
+        "spare_replicas": st.sampled_from([0, 2]),
+        "spare_share": st.sampled_from([0.0, 0.4]),
     },
 )
 
