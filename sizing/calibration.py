@@ -22,6 +22,7 @@ from sizing.versions import release_of
 
 SPEED = DATA / "speed"
 
+LEVELS = ("measured", "card", "related", "unseen")  # this model on this card; the card; one of its class; none
 Arithmetic = Literal["bf16", "fp8", "int8", "fp4", "weight_only"]
 
 
@@ -87,7 +88,7 @@ class GpuFile(Fact):
 
 
 class Band(Fact):
-    """Quantiles 5 % and 95 % of measured / estimated over held-out measurements, and on how many."""
+    """Low and high quantile of measured / estimated over held-out measurements, and on how many."""
 
     low: float
     high: float
@@ -96,15 +97,16 @@ class Band(Fact):
 
 class BandFile(Fact):
     """
-    Bands by metric, narrow to wide: this GPU was ``measured`` with this engine era and arithmetic; a ``related`` one
-    was; or nothing of its class (``unseen``). ``cells`` lists what was measured.
+    Bands by engine, level and metric; the levels, narrow to wide, are ``LEVELS``.
+
+    ``cards`` were measured with an engine; ``cells`` lists what on them and, by metric, the power to which the band is
+    raised: below 1 where estimates of this cell are closer to measurements than the engine's others.
     """
 
     source: str
-    cells: tuple[str, ...]
-    measured: dict[str, Band]
-    related: dict[str, Band]
-    unseen: dict[str, Band]
+    cards: dict[str, tuple[str, ...]]
+    engines: dict[str, dict[str, dict[str, Band]]]
+    cells: dict[str, dict[str, float]]
 
 
 def link_of(gpu: Gpu) -> str:

@@ -364,10 +364,14 @@ def fit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the errors, write nothing.")] = False,
     rounds: Annotated[int, typer.Option(help="At most so many rounds.", min=1)] = 25,
 ) -> None:
-    """Fit the speed constants to the measurement files and show the errors, cross-validated."""
+    """Fit the speed constants to the measurements; show the errors, cross-validated; write data/speed and the page."""
     from sizing.accuracy import refit
+    from sizing.facts import load_facts
 
-    refit(rounds, not dry_run, say=lambda line: print(line, file=sys.stderr, flush=True), show=print)
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    refit(load_facts(), rounds, not dry_run, say, show=lambda cells: print(" | ".join(cells)))
 
 
 def main() -> None:

@@ -14,7 +14,17 @@ import numpy.typing as npt
 from sizing.calibration import Calibration, EngineFile, GpuFile, link_of
 from sizing.measurements import Case
 
-_SHARES = ("memory", "kv", "attention", "gemm", "link", "burst_share", "kernel_latency")
+_SHARES = (
+    "memory",
+    "kv",
+    "attention",
+    "gemm",
+    "link",
+    "kernel_latency",
+    "expert_memory",
+    "expert_gemm",
+    "expert_spread",
+)
 
 Address = tuple[str, ...]  # where a constant lives, e.g. ("gpus", "classes", "hopper", "constants", "memory")
 Vector = npt.NDArray[np.float64]
@@ -27,6 +37,7 @@ class Constants:
     tables: dict[str, Any]
     addresses: list[Address] = field(default_factory=list)
     guesses: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         def walk(node: Any, path: Address) -> None:
@@ -36,10 +47,15 @@ class Constants:
                         continue
                     self.addresses.append((*path, key))
                     self.guesses.append(value["guess"])
+                    self.values.append(value["value"])
                 else:
                     walk(value, (*path, key))
 
         walk(self.tables, ())
+
+    def logs(self) -> Vector:
+        """The values as they are, as logs over their guesses."""
+        return np.asarray(np.log(np.array(self.values) / np.array(self.guesses)))
 
     def firmness(self) -> Vector:
         """Standard deviation of each constant about its guess before anything is measured."""

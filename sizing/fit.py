@@ -60,10 +60,11 @@ def fit(
     constants: Constants,
     base: Calibration,
     training: Sequence[Case],
+    start: Vector,
     rounds: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> Fit:
-    """Least squares over *training*; stops after *rounds* or when nothing improves."""
+    """Least squares over *training* from the logs *start*; stops after *rounds* or when nothing improves."""
     firmness = constants.firmness()
     scale = np.array([value for case in training for value in _scale(case)])
 
@@ -88,7 +89,7 @@ def fit(
     def cost(values: Vector, logs: Vector) -> float:
         return float(np.sum(np.log1p((values / 2) ** 2) * 4) + np.sum((logs / firmness) ** 2))
 
-    logs = np.zeros(len(constants.addresses))
+    logs = start
     now = residuals(logs)
     best, damping = cost(now, logs), 1.0
     jacobian = np.zeros((len(now), len(logs)))

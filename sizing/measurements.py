@@ -44,6 +44,7 @@ _NIGHTLIES = {
     "nightly-dev-20260216-d3bae71e": "0.5.9",
     "nightly-dev-20260402-d7256eb6": "0.5.10",
 }
+_DRAFTING = "image=lmsysorg/sglang:v0.5.9-cu130"
 _GPUS = {"A100 80GB": "A100-80GB-SXM", "A100 SXM": "A100-80GB-SXM", "RTX 5070 Ti 16GB": "RTX 5070 Ti"}
 
 
@@ -84,40 +85,54 @@ def _case(
     load = f"{traffic.input_tokens}x{traffic.output_tokens}"
     configuration = (
         f"{group} {setup.engine_version} {setup.precision} tp{setup.tp} ep{setup.expert_parallel:d} "
-        f"{setup.gpu_memory_utilization} {load}"
+        f"mtp{setup.speculative_tokens} {setup.gpu_memory_utilization} {load}"
     )
     longest = traffic.input_tokens + traffic.output_tokens
     tokens = kv if kv is not None else max(memory(setup).kv_cache_tokens, longest)
     return Case(id, group, configuration, setup, traffic, tokens, seen, **more)  # type: ignore[arg-type]
 
 
-def silicon(facts: Facts, path: Path = MEASUREMENTS / "silicon.csv") -> Iterator[Case]:
+def silicon(facts: Facts, path: Path) -> Iterator[Case]:
     """Closed loops on H100, H200, B200, B300: TTFT and TPOT means."""
+    with path.open(newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if row["backend"] in ("vllm", "sglang") and row["system"] in _SYSTEMS
+        ]
+    drafting = {_run(row) for row in rows if row["silicon_data_source"].endswith(_DRAFTING)}
     known: set[tuple[str, ...]] = set()
-    with path.open(newline="") as rows:
-        for row in csv.DictReader(rows):
-            if row["backend"] not in ("vllm", "sglang") or row["system"] not in _SYSTEMS:
-                continue
-            tp, moe_tp, moe_ep = int(row["tp_size"]), int(row["moe_tp_size"]), int(row["moe_ep_size"])
-            if moe_tp == moe_ep > 1 and tp == moe_tp * moe_ep and tp > 8:
-                tp, moe_tp = moe_tp, 1  # recorded TP x EP: both were this
-            if moe_tp * moe_ep not in (1, tp):
-                continue  # attention data parallelism; or (0) a batch over several replicas of a node
-            figures = (row["model_path"], row["system"], row["silicon_ttft_ms"][:8], row["silicon_tpot_ms"][:8])
-            if figures in known:
-                continue
-            known.add(figures)
-            version = _NIGHTLIES.get(row["backend_version"], row["backend_version"])
-            traffic = Traffic(int(row["batch_size"]), None, int(row["isl"]), int(row["osl"]))
-            length = 2 * (traffic.input_tokens + traffic.output_tokens)
-            asked = Asked(tp=tp, expert_parallel=moe_ep > 1, max_model_len=length, text_only=True)
-            card = _SYSTEMS[row["system"]]
-            setup = _setup(facts, row["model_path"], row["precision"], card, row["backend"], version, asked)
-            seen: dict[Metric, float] = {
-                "ttft": float(row["silicon_ttft_ms"]) / 1e3,
-                "tpot": float(row["silicon_tpot_ms"]) / 1e3,
-            }
-            yield _case(row["id"], setup, traffic, seen)
+    for row in rows:
+        tp, moe_tp, moe_ep = int(row["tp_size"]), int(row["moe_tp_size"]), int(row["moe_ep_size"])
+        if moe_tp == moe_ep > 1 and tp == moe_tp * moe_ep and tp > 8:
+            tp, moe_tp = moe_tp, 1  # recorded TP x EP: both were this
+        if moe_tp * moe_ep not in (1, tp) or _run(row) in known:
+            continue  # attention data parallelism; or (0) a batch over several replicas of a node; or a copy
+        known.add(_run(row))
+        version = _NIGHTLIES.get(row["backend_version"], row["backend_version"])
+        traffic = Traffic(int(row["batch_size"]), None, int(row["isl"]), int(row["osl"]))
+        asked = Asked(
+            tp=tp,
+            expert_parallel=moe_ep > 1,
+            max_model_len=2 * (traffic.input_tokens + traffic.output_tokens),
+            text_only=True,
+            speculative_tokens=3 if _run(row) in drafting else 0,
+        )
+        setup = _setup(
+            facts, row["model_path"], row["precision"], _SYSTEMS[row["system"]], row["backend"], version, asked
+        )
+        seen: dict[Metric, float] = {
+            "ttft": float(row["silicon_ttft_ms"]) / 1e3,
+            "tpot": float(row["silicon_tpot_ms"]) / 1e3,
+        }
+        yield _case(row["id"], setup, traffic, seen)
+
+
+def _run(row: dict[str, str]) -> tuple[str, ...]:
+    """What two records of one run share: some files give TPOT to a hundredth of a millisecond, others in full."""
+    return (
+        *(row[name] for name in ("model_path", "system", "isl", "osl", "batch_size")),
+        f"{float(row['silicon_ttft_ms']):.0f}",
+        f"{float(row['silicon_tpot_ms']):.1f}",
+    )
 
 
 _H200_MODELS = {
@@ -130,7 +145,7 @@ _H200_MODELS = {
 }
 
 
-def h200(facts: Facts, path: Path = MEASUREMENTS / "h200-vllm-0.26.0.jsonl") -> Iterator[Case]:
+def h200(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own loads: vLLM 0.26.0 on an H200, ``@card`` = with that card's memory."""
     engines: dict[str, Any] = {}
     for line in path.read_text().splitlines():
@@ -169,7 +184,7 @@ def h200(facts: Facts, path: Path = MEASUREMENTS / "h200-vllm-0.26.0.jsonl") -> 
         yield _case(f"{row['case']} c{row['concurrency']} {row['isl']}", setup, traffic, seen, kv, median=True)
 
 
-def h100(facts: Facts, path: Path = MEASUREMENTS / "h100-sglang-0.5.16.csv") -> Iterator[Case]:
+def h100(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own bursts: SGLang 0.5.16 on an H100."""
     with path.open(newline="") as rows:
         for row in csv.DictReader(rows):
@@ -184,7 +199,7 @@ def h100(facts: Facts, path: Path = MEASUREMENTS / "h100-sglang-0.5.16.csv") -> 
             yield _case(f"sglang 0.5.16 h100 c{count}", setup, traffic, seen, median=True)
 
 
-def public(facts: Facts, path: Path = MEASUREMENTS / "speed.csv") -> Iterator[Case]:
+def public(facts: Facts, path: Path) -> Iterator[Case]:
     """Public benchmarks whose card, load and definition are all stated."""
     with path.open(newline="") as rows:
         for row in csv.DictReader(rows):
@@ -249,6 +264,15 @@ def _public(facts: Facts, row: dict[str, str]) -> Case | None:
     return _case(row["id"], setup, traffic, seen, weight=weight)
 
 
+_READERS = {
+    "silicon.csv": silicon,
+    "h200-vllm-0.26.0.jsonl": h200,
+    "h100-sglang-0.5.16.csv": h100,
+    "speed.csv": public,
+}
+FILES = tuple(MEASUREMENTS / name for name in _READERS)
+
+
 def cases(facts: Facts) -> list[Case]:
     """Every comparable measurement."""
-    return [*silicon(facts), *h200(facts), *h100(facts), *public(facts)]
+    return [case for name, reader in _READERS.items() for case in reader(facts, MEASUREMENTS / name)]

@@ -3,8 +3,9 @@ One load played out on one replica, by its pattern.
 
     closed    steady state: the running sequences start evenly spread over their life; TTFT follows from Little's law.
               Where lengths differ, enough requests are played that the percentiles mean something.
-              ``burst_share`` of the requests meet a start burst instead, as in published runs of about ten requests per
-              client (or all of them, where an engine keeps equal lengths in lock-step); the fit says how many.
+              The first request of every client meets a start burst instead: one in ten, as in published runs, unless
+              ``requests`` says how many there are. ``lock_step`` of the others meet one too: an engine that starts
+              equal requests together answers them together (docs/decisions/0003-the-first-wave.md).
     burst     all at once at time 0, ramp and tail included
     poisson   exponential gaps from a fixed seed, or those of a trace at the asked rate; the first tenth left out
 """
@@ -23,6 +24,10 @@ from sizing.traffic import Traffic
 
 _POISSON_REQUESTS = 300  # enough that mean TTFT at 80 % load is within its band, still a few milliseconds to simulate
 _ENDLESS = 1 << 30
+_ROUNDS = (
+    10  # requests of a client in the published runs, e.g. SemiAnalysisAI/InferenceX: --num-prompts "$((CONC * 10))"
+)
+_FEW_ROUNDS = 3  # fewer are played out one by one
 _VARIED_REQUESTS = 600  # twice as many where lengths or gaps differ: percentiles 95 and 99 of them are asked for
 
 
@@ -54,27 +59,30 @@ def quantile(weighted: Sequence[tuple[float, float]], share: float) -> float:
     return weighted[-1][0] if weighted else 0.0
 
 
-def _closed(replica: Replica, clients: int, burst_share: float) -> Seen:
-    """Steady state of *clients*, mixed with the start burst that *burst_share* of the requests meet."""
+def _closed(replica: Replica, clients: int, requests: int | None, lock_step: float) -> Seen:
+    """Steady state of *clients*, mixed with the start burst; with *requests*, the rate counts the run's tail."""
     together = min(clients, replica.capacity())
     decodes = replica.output - 1
     if decodes == 0:
         return _prompts_only(replica, clients)
     wanted = together if len(replica.lengths) == 1 else max(_VARIED_REQUESTS, 3 * together)
     run = replica.play([], wanted, closed=wanted + together + 1, running=replica.spread(together))
-    share = burst_share if together > 1 else 0.0
-    start = replica.play([0.0] * together, together) if share > 0 else run
+    start = replica.play([0.0] * together, together) if together > 1 else run
+    first_wave = min(1.0, clients / requests) if requests else 1 / _ROUNDS
+    share = first_wave + (1 - first_wave) * lock_step
     token_s = run.decode_step_s
-    start_token_s = start.tpot_s if share > 0 and start.tpot_s else [token_s]
     seen_s = _mean(run.tpot_s)
     steady_token_s = [one * token_s / seen_s for one in run.tpot_s] if len(replica.lengths) == 1 else run.tpot_s
-    first_s = (1 - share) * _mean(run.ttft_s) + share * _mean(start.ttft_s)
-    mean_token_s = (1 - share) * token_s + share * _mean(start_token_s)
-    rate = together / (first_s + decodes * mean_token_s)
+    steady_s = _mean(run.ttft_s) + decodes * token_s
+    start_s = _mean(start.ttft_s) + decodes * _mean(start.tpot_s)
+    rate = together / (steady_s + share * (start_s - steady_s))
     wait_s = (clients - together) / rate  # Little's law for those who find no place
+    if requests:
+        follow_s = (requests - together) / together * (steady_s + lock_step * (start_s - steady_s))
+        rate = requests / (start.wall_s + follow_s)
     return Seen(
         _weighted([(1 - share, [first + wait_s for first in run.ttft_s]), (share, [f + wait_s for f in start.ttft_s])]),
-        _weighted([(1 - share, steady_token_s), (share, start_token_s)]),
+        _weighted([(1 - share, steady_token_s), (share, start.tpot_s)]),
         rate,
         clients > together,
     )
@@ -130,6 +138,6 @@ def played(setup: Setup, traffic: Traffic, kv_cache_tokens: int, max_running: in
     if traffic.pattern == "burst":
         requests = traffic.requests or clients
         return _at_once(replica, requests, requests)
-    if traffic.requests is not None:
+    if traffic.requests is not None and traffic.requests < _FEW_ROUNDS * clients:
         return _at_once(replica, clients, traffic.requests)
-    return _closed(replica, clients, min(1.0, step.constants["burst_share"]))
+    return _closed(replica, clients, traffic.requests, min(1.0, step.constants["lock_step"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sizing.calibration import Band, Calibration, calibration
 from sizing.errors import BadRequest
 from sizing.patterns import played, quantile
-from sizing.plan import Estimate
+from sizing.plan import Estimate, Grounds
 from sizing.setup import Setup
 from sizing.speed import StepModel, arithmetic
 from sizing.traffic import Traffic
@@ -26,21 +26,32 @@ class Performance:
 
 
 def cell(setup: Setup, known: Calibration) -> str:
-    """What has to have been measured for the narrow band: engine era, GPU, arithmetic."""
+    """What has to have been measured for the narrow band: engine era, card, arithmetic, model."""
     kind = arithmetic(known.kernel(setup.precision).arithmetic, setup.gpu)
-    return f"{setup.engine} {known.era(setup.engine, setup.engine_version).since}+ {setup.gpu.id} {kind}"
+    era = known.era(setup.engine, setup.engine_version).since
+    return f"{setup.engine} {era}+ {setup.gpu.id} {kind} {setup.model.key}"
 
 
-def trust(setup: Setup, known: Calibration) -> tuple[dict[str, Band], str]:
-    """The bands that the measurements allow, and what they were."""
-    name, group, bands = cell(setup, known), known.gpu_class(setup.gpu), known.bands
+def _trust(setup: Setup, known: Calibration) -> tuple[dict[str, Band], Grounds, str]:
+    """The bands that the measurements allow, what they make of the estimate, and what they were."""
+    name, group = cell(setup, known), known.gpu_class(setup.gpu)
+    bands = known.bands.engines[setup.engine]
     if setup.speculative_tokens or setup.pp > 1:
-        return bands.unseen, "step model; neither drafted tokens nor pipeline stages are among the measurements"
-    if name in bands.cells:
-        return bands.measured, f"step model fitted to measurements of {name}"
+        return bands["unseen"], "calculated", "step model; drafted tokens and pipeline stages are hardly measured"
+    if name in known.bands.cells:
+        powers = known.bands.cells[name]
+        own = {
+            metric: Band(low=band.low**power, high=band.high**power, rows=band.rows)
+            for metric, band in bands["measured"].items()
+            for power in [powers.get(metric, 1.0)]
+        }
+        return own, "calibrated", f"step model fitted to measurements of {name}"
+    card = f"{setup.engine} {setup.gpu.id}"
+    if setup.gpu.id in known.bands.cards[setup.engine]:
+        return bands["card"], "calibrated", f"step model fitted to other measurements of {card}; none of {name}"
     if group != "default":
-        return bands.related, f"step model fitted to other measurements of {group} GPUs; none of {name}"
-    return bands.unseen, f"step model on the datasheet of {setup.gpu.id}; nothing like {name} was measured"
+        return bands["related"], "calculated", f"step model fitted to other {group} GPUs; {card} was not measured"
+    return bands["unseen"], "calculated", f"step model on the datasheet of {setup.gpu.id}; nothing like it was measured"
 
 
 def performance(
@@ -66,15 +77,13 @@ def performance(
     known = known or calibration()
     step = StepModel.of(setup, known)
     seen = played(setup, traffic, kv_cache_tokens, max_running, step)
-    bands, source = trust(setup, known)
+    bands, basis, source = _trust(setup, known)
 
     def estimate(mean: float, band: Band, weighted: Sequence[tuple[float, float]] = ()) -> Estimate:
         quantiles = {
             name: quantile(weighted, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)) if weighted
         }
-        return Estimate(
-            mean=mean, low=mean * band.low, high=mean * band.high, basis="calculated", source=source, **quantiles
-        )
+        return Estimate(mean=mean, low=mean * band.low, high=mean * band.high, basis=basis, source=source, **quantiles)
 
     per_step = step.tokens_per_step
     ttft_s = sum(value * weight for value, weight in seen.ttft)

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sizing.errors import BadRequest
-from sizing.facts import Api, Basis, Precision, Purchase
+from sizing.facts import Api, Precision, Purchase
 from sizing.ledger import LedgerLine
 from sizing.request import EngineName, PlaceKind, Request, sentences
 
@@ -93,8 +93,15 @@ class Memory(_Part):
     max_concurrency: float
 
 
+Grounds = Literal["calibrated", "calculated"]
+
+
 class Estimate(_Part):
-    """A figure with the band in which 9 of 10 measurements of its mean are expected."""
+    """
+    A figure with the band in which 9 of 10 measurements of its mean are expected.
+
+    Calibrated: measurements of this engine on this card went into the constants. Calculated: none did.
+    """
 
     mean: float
     low: float
@@ -102,7 +109,7 @@ class Estimate(_Part):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
-    basis: Basis
+    basis: Grounds
     source: str
 
 

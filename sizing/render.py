@@ -42,6 +42,11 @@ def page_template(name: str) -> Template:
     return _environment().overlay(autoescape=True).get_template(name)
 
 
+def accuracy_page(**figures: object) -> str:
+    """``docs/accuracy.md``."""
+    return _environment().get_template("accuracy.md.j2").render(figures)
+
+
 def render(plan: Plan) -> dict[str, str]:
     """
     Every file that *plan* becomes, by name.

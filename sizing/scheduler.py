@@ -24,6 +24,7 @@ from sizing.traffic import Traffic
 
 _GOLDEN = (5**0.5 - 1) / 2
 _MOST_STEPS = 50_000  # some tenths of a second to play out; loads that people serve take hundreds
+_MANY = 16  # requests at once from which published runs let SGLang look for new ones less often
 
 
 class _Request:
@@ -31,7 +32,7 @@ class _Request:
 
     def __init__(self, arrived: float, context: int, todo: int, left: int) -> None:
         self.arrived = arrived
-        self.order = 0  # of admission
+        self.order = 0  # of admission; 0 while it holds nothing
         self.tokens = left  # steps of its answer
         self.context = context  # tokens in the KV cache
         self.todo = todo  # tokens to compute before the next token comes out
@@ -40,9 +41,6 @@ class _Request:
         self.finish = 0  # decode step at whose end it is answered
         self.admitted = False
         self.resumed = False
-
-    def __lt__(self, other: _Request) -> bool:
-        return (self.finish, self.order) < (other.finish, other.order)
 
 
 @dataclass(slots=True)
@@ -75,7 +73,8 @@ class Replica:
         self.output = sum(steps for _, _, steps in self.lengths) / len(self.lengths)
         self.tower_s = step.tower_s(traffic.tower_flop)
         self.gap_s = step.constants["request_s"]
-        self.poll = step.constants["poll_steps"]
+        clients = traffic.concurrency or self.places
+        self.poll = step.constants["poll_steps" if clients >= _MANY else "poll_steps_few"]
 
     def request(self, arrived: float, number: int) -> _Request:
         """The request that is sent as the *number*-th."""
@@ -105,7 +104,7 @@ class Replica:
             request.admitted = request.resumed = True
             request.finish = left
             running.append(request)
-        running.sort()
+        running.sort(key=lambda request: request.finish)
         return running
 
     def play(
@@ -129,24 +128,42 @@ class Replica:
             BadRequest: the load takes more than 50,000 turns of the scheduler.
         """
         step_s, budget, places, kv, mixed = self.step.step_s, self.budget, self.places, self.kv, self.mixed
-        running = running or []  # a heap: next to finish first
+        heap: list[tuple[int, int, _Request]] = []  # next to finish first; stale where the order is no longer its own
+        youngest: list[tuple[int, _Request]] = []  # last to start last, and as stale
+        live = 0
+
+        def start(request: _Request) -> None:
+            nonlocal live
+            heapq.heappush(heap, (request.finish, request.order, request))
+            youngest.append((request.order, request))
+            live += 1
+
         waiting: deque[_Request] = deque()
         ttft: list[float] = []
         tpot: list[float] = []
         coming = deque(arrivals)
         sent = 0
-        now, decoded, finished, partial, held = 0.0, 0, 0, 0, sum(request.context for request in running)
+        now, decoded, finished, partial, held = 0.0, 0, 0, 0, 0
         token_time = tokens = 0.0
-        queue_at_last, due, look, admissions = 0, False, 0, 0
+        queue_at_last, due, look, prefilled, admissions = 0, False, 0, 0, 0
         gap, poll_every = self.gap_s, self.poll
         turns, mean_todo = 0, sum(tokens_in - hit for hit, tokens_in, _ in self.lengths) / len(self.lengths)
         chunks = wanted * mean_todo / budget  # as many turns at least, known before the first
 
+        for number, request in enumerate(running or []):
+            request.order = number - len(running or [])
+            held += request.context
+            start(request)
+
         def answer(at: float) -> None:
             """Take what has its last token out of the running sequences."""
-            nonlocal finished, held, closed
-            while running and running[0].finish <= decoded:
-                request = heapq.heappop(running)
+            nonlocal finished, held, closed, live
+            while heap and (heap[0][0] <= decoded or heap[0][1] != heap[0][2].order):
+                _, order, request = heapq.heappop(heap)
+                if order != request.order:
+                    continue
+                request.order = 0
+                live -= 1
                 held -= request.context + request.left
                 if request.first >= 0:
                     finished += 1
@@ -166,8 +183,8 @@ class Replica:
                 )
             if coming and coming[0] + gap <= now:
                 if not due:
-                    due, look = True, math.ceil(math.ceil(decoded / poll_every) * poll_every)
-                if decoded >= look or not running:
+                    due, look = True, prefilled + math.ceil(math.ceil((decoded - prefilled) / poll_every) * poll_every)
+                if decoded >= look or not live:
                     due = False
                     while coming and coming[0] + gap <= now:
                         waiting.append(self.request(coming.popleft(), sent))
@@ -176,13 +193,13 @@ class Replica:
             chunk = pairs = admitted = 0
             ready: list[_Request] = []
             if waiting:
-                room = budget - len(running) if mixed else budget
+                room = budget - live if mixed else budget
                 while waiting and chunk < room:
                     request = waiting[0]
                     if not request.admitted:
-                        crowded = len(running) + len(ready) + partial >= places
-                        full = held + request.context + request.todo + len(running) >= kv
-                        if (crowded or full) and (running or ready or partial):
+                        crowded = live + len(ready) + partial >= places
+                        full = held + request.context + request.todo + live >= kv
+                        if (crowded or full) and (live or ready or partial):
                             break
                         request.admitted = True
                         request.order = admissions = admissions + 1
@@ -200,10 +217,10 @@ class Replica:
                     partial -= 1
                     ready.append(request)
             if chunk:
-                decoding = len(running) if mixed else 0
+                decoding = live if mixed else 0
                 took = step_s(decoding, held if decoding else 0, chunk, pairs / chunk) + admitted * self.tower_s
                 now += took
-                token_time += took * len(running)
+                token_time += took * live
                 if decoding:
                     decoded += 1
                     held += decoding
@@ -215,28 +232,31 @@ class Replica:
                         request.left -= 1
                     request.resumed = True
                     request.finish = decoded + request.left
-                    heapq.heappush(running, request)
+                    start(request)
                 answer(now)
+                prefilled = decoded  # after a prompt the engine looks for new ones at once
                 continue
-            if not running:
+            if not live:
                 if not coming:
                     break
                 now = max(now, coming[0] + gap)
                 continue
-            count = len(running)
-            steps = running[0].finish - decoded
+            count = live
+            steps = heap[0][0] - decoded
             if due:
                 steps = max(1, min(steps, look - decoded))
             if held + count > kv and count > 1:
-                victim = max(running, key=lambda request: request.order)  # the youngest; it is computed again
-                turns += count // 100  # looking through so many takes as long as so many turns
-                running.remove(victim)
-                heapq.heapify(running)
+                order, victim = youngest.pop()
+                while order != victim.order:
+                    order, victim = youngest.pop()
+                victim.order = 0  # it is computed again
+                live -= 1
                 left = victim.finish - decoded
                 done = victim.context + victim.left - left
                 held -= done
                 victim.todo, victim.context, victim.left, victim.admitted = done, 0, left, False
                 waiting.appendleft(victim)
+                answer(now)  # drops its stale entry
                 continue
             if count > 1:
                 steps = max(1, min(steps, (kv - held) // count))

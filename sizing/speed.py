@@ -70,6 +70,7 @@ class StepModel:
     expert_token_s: float
     expert_miss: float  # share of experts that one row leaves untouched
     expert_floor: float  # share that is read whatever is touched
+    expert_spread: float  # below 1: rows choose the same experts more often than by chance
     kv_token_s: float
     state_sequence_s: float
     pair_s: float  # one query attending one key, all layers
@@ -126,6 +127,10 @@ class StepModel:
 
         linear_layers = shape.linear_attention_layers
         fixed = layers * constants["layer_s"] + linear_layers * constants["linear_layer_s"]
+        if kind in ("fp8", "int8", "fp4"):  # activations are brought to the weights' format first
+            fixed += layers * constants["quantised_layer_s"]
+        elif packed:
+            fixed += layers * constants["packed_layer_s"]
         if experts:
             fixed += layers * constants["expert_layer_s"]
             if setup.expert_parallel:
@@ -144,6 +149,7 @@ class StepModel:
             expert_token_s=2 * experts_per_token / tp / expert_flops,
             expert_miss=1 - experts.per_token / experts.count if experts else 1.0,
             expert_floor=min(1.0, constants["expert_floor"] if kind != "bf16" else 0.0),
+            expert_spread=constants["expert_spread"],
             kv_token_s=kv_bytes / (gpu.mem_bandwidth_gb_s * _GIGA * constants["kv"]),
             state_sequence_s=state_bytes / bandwidth,
             pair_s=4
@@ -164,7 +170,7 @@ class StepModel:
             eager=setup.enforce_eager,
             tower_flops=tp * bf16_flops * constants["gemm_bf16"],
             graph_rows=0.0 if setup.enforce_eager else constants["graph_rows"],
-            sequence_s=constants["sequence_s"],
+            sequence_s=constants["sequence_s"] + (constants["draft_sequence_s"] if setup.speculative_tokens else 0.0),
         )
 
     def tower_s(self, flop: float) -> float:
@@ -203,7 +209,7 @@ class StepModel:
             + self.reduce_token_s * rows
         )
         if self.expert_read_s:
-            touched = 1 - (1 - self.expert_floor) * self.expert_miss**rows
+            touched = 1 - (1 - self.expert_floor) * self.expert_miss ** (rows * self.expert_spread)
             seconds += _overlap(self.expert_read_s * touched, self.expert_token_s * rows)
         engine_s = self.engine_step_s + self.sequence_s * decode_sequences
         if prefill_tokens:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 
-from sizing.facts import load_facts
+from sizing.facts import Gpu, load_facts
 from sizing.performance import Performance, performance
 from sizing.setup import Asked, Setup, resolve
 from sizing.traffic import Traffic
@@ -65,6 +65,35 @@ def test_throughput_never_falls_with_a_faster_card(engine: str, faster: str, cli
     assert fast >= 0.999 * perform(slow, closed(clients)).output_tokens_per_s.mean
 
 
+def dominated() -> list[tuple[str, str]]:
+    """Pairs of cards of which the second is nowhere slower by its datasheet."""
+
+    def rates(gpu: Gpu) -> list[float]:
+        tensor = (gpu.bf16_dense_tflops, gpu.fp8_dense_tflops, gpu.int8_dense_tops, gpu.fp4_dense_tflops)
+        return [gpu.mem_bandwidth_gb_s, *(rate or 0.0 for rate in tensor)]
+
+    pairs = permutations(FACTS.gpus.values(), 2)
+    return [(a.id, b.id) for a, b in pairs if all(x <= y for x, y in zip(rates(a), rates(b), strict=True))]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-8b", "qwen3-30b-a3b", "qwen3.5-27b"])
+def test_a_card_that_is_nowhere_slower_by_its_datasheet_is_not_slower(engine: str, model: str) -> None:
+    seen = {}
+    for gpu in FACTS.gpus.values():
+        of = replace(setup(gpu.id, engine=engine, max_num_batched_tokens=2048), model=FACTS.model(model)[0])
+        for clients in (1, 16, 64):
+            seen[gpu.id, clients] = perform(of, closed(clients))
+    pairs = dominated()
+    assert len(pairs) > 100
+    for slow, fast in pairs:
+        for clients in (1, 16, 64):
+            before, after = seen[slow, clients], seen[fast, clients]
+            assert after.tpot_s.mean <= 1.01 * before.tpot_s.mean, (slow, fast, clients)
+            assert after.output_tokens_per_s.mean >= 0.99 * before.output_tokens_per_s.mean, (slow, fast, clients)
+            assert after.ttft_s.mean <= 1.1 * before.ttft_s.mean, (slow, fast, clients)  # a prompt may just miss a step
+
+
 @pytest.mark.parametrize("clients", [1, 8, 64, 500])
 def test_littles_law_holds_in_a_closed_loop(clients: int) -> None:
     seen = perform(setup(), closed(clients))
@@ -116,12 +145,19 @@ def test_percentiles_ascend_and_the_band_holds_the_mean() -> None:
         assert figure.low < figure.mean < figure.high
 
 
-def test_a_card_nobody_measured_gets_the_wider_band_and_says_so() -> None:
-    measured, stranger = (perform(setup(gpu), closed(16)).tpot_s for gpu in ("H200-SXM", "A10G"))
-    assert stranger.high / stranger.low > measured.high / measured.low
-    assert "A10G" in stranger.source
-    assert "measured" in stranger.source
-    assert stranger.basis == "calculated"
+def test_the_band_widens_with_the_distance_from_what_was_measured() -> None:
+    of = [
+        setup("H200-SXM"),  # this model on this card
+        setup("L40S"),  # the card, with other models
+        setup("RTX 4090"),  # a card of its class
+        setup("A10G"),  # nothing of its class
+    ]
+    seen = [perform(one, closed(16)).tpot_s for one in of]
+    widths = [figure.high / figure.low for figure in seen]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[2]
+    assert [figure.basis for figure in seen] == ["calibrated", "calibrated", "calculated", "calculated"]
+    assert "A10G" in seen[-1].source
 
 
 def test_drafting_and_pipelines_get_the_widest_band() -> None:
