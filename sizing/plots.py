@@ -113,7 +113,7 @@ def _spaced(axis: Axis, values: Iterable[float]) -> list[float]:
 
 def short(value: float) -> str:
     """A number for an axis: no more digits than it has."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def scatter(
@@ -194,7 +194,8 @@ def curve(
             f'<rect class="full" x="{x.at(full)}" y="{TOP}" width="{RIGHT - x.at(full):.1f}" height="{BOTTOM - TOP}"/>'
         )
         parts.append(f'<text class="note" x="{RIGHT - 4}" y="{BOTTOM - 6}" text-anchor="end">requests queue</text>')
-    parts += [*_frame(x, y, loads), f'<polygon class="band" points="{up} {down}"/>']
+    doublings = loads if all(load == int(load) for load in loads) else None
+    parts += [*_frame(x, y, doublings), f'<polygon class="band" points="{up} {down}"/>']
     if figures.p95:
         parts.append(f'<polyline class="p95" points="{_points(at, figures.p95, y)}"/>')
     parts.append(f'<polyline class="mean" points="{_points(at, figures.mean, y)}"/>')
