@@ -63,7 +63,8 @@ class Row(BaseModel):
     kv_cache_tokens: int | None = None  # of a replica
     estimates: Estimates | None = None  # of all replicas, under the asked load
     usd_per_hour: Decimal | None = None
-    usd_per_million_output_tokens: Decimal | None = None
+    usd_per_million_output_tokens: Decimal | None = None  # None also where nothing is generated
+    usd_per_million_tokens: Decimal | None = None  # input and output
     prices_dated: str | None = None
 
 
@@ -181,6 +182,7 @@ def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
         estimates=deployment_estimates(way.asked, option),
         usd_per_hour=option.cost.usd_per_hour if way.priced else None,
         usd_per_million_output_tokens=option.cost.usd_per_million_output_tokens if way.priced else None,
+        usd_per_million_tokens=option.cost.usd_per_million_tokens if way.priced else None,
         prices_dated=option.cost.prices_dated if way.priced else None,
     )
 

@@ -114,15 +114,6 @@ def _figures(estimates: Estimates, targets: Targets) -> Table:
     return table
 
 
-def _per_million(plan: Plan) -> str:
-    each = words.usd(plan.cost.usd_per_million_tokens)
-    if plan.cost.usd_per_million_output_tokens is None:
-        return f"{each} per million tokens of prompts"
-    return (
-        f"{words.usd(plan.cost.usd_per_million_output_tokens)} per million output tokens, {each} with the input counted"
-    )
-
-
 def _cost(plan: Plan) -> Table:
     cost = plan.cost
     standing = words.usd(cost.standing_usd_per_hour)
@@ -136,7 +127,7 @@ def _cost(plan: Plan) -> Table:
             ),
             (
                 "",
-                f"{_per_million(plan)}{dated}",
+                f"{words.per_million(cost)}{dated}",
             ),
             ("idle", f"{words.usd(cost.idle_usd_per_hour)} an hour, {standing} with no GPU host"),
             *(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
 from sizing import plots, words
 from sizing.compare import Row
 from sizing.ledger import LedgerLine
-from sizing.plan import Estimate, Plan
+from sizing.plan import Estimate, Estimates, Plan
 from sizing.plots import Bar, Curve, Mark, Segment
 from sizing.render import page_template
 from sizing.report import Choice, Loaded, Report, front
 from sizing.units import gib
 
 LEDGER_BARS = 14
+TILES = {"TTFT": "Time to first token (TTFT)", "TPOT": "Time per output token (TPOT)", "output": "Output"}
+PROMPT_TILES = {"TTFT": "Time to the answer", "requests": "Answers"}
 PALETTE = 8  # colours of ledger lines in the style sheet, c0 to c7
 
 
@@ -52,6 +55,9 @@ def html(report: Report) -> str:
         gpus=report.gpus,
         short=report.short,
         usd=words.usd,
+        per_million=words.per_million(plan.cost),
+        million=_million,
+        tiles=TILES if plan.estimates.output_tokens_per_s.mean else PROMPT_TILES,
         band=_band,
         way=_way,
     )
@@ -79,8 +85,8 @@ def _choices(report: Report) -> Iterator[Picture]:
         ("TPOT", lambda choice: choice.tpot_s * 1000, targets.tpot_ms),
     )
     for name, latency, target in latencies:
-        if not report.choices:
-            return
+        if not any(map(latency, report.choices)):
+            continue  # nothing to choose from, or nothing is generated
         best = front(report.choices, latency)
         marks = {choice: _choice_mark(choice, name, latency(choice)) for choice in report.choices}
         label = f"{name} {targets.statistic}, ms"
@@ -132,17 +138,21 @@ def _curves(report: Report) -> Iterator[Picture]:
     load, targets = report.plan.request.load, report.plan.request.targets
     asked = float(load.concurrency or load.request_rate or 0)
     unit = "requests in flight" if load.concurrency else "requests a second"
-    estimates = report.plan.estimates
+    estimates, cost = report.plan.estimates, report.plan.cost
+    usd, kind = words.million(cost.usd_per_million_output_tokens, cost.usd_per_million_tokens)
     full = estimates.saturation_concurrency if load.concurrency else estimates.saturation_requests_per_s.mean
     until = f"beyond {plots.short(full)} they queue"
     kinds: tuple[tuple[str, str, Callable[[Loaded], Estimate], float, float | None], ...] = (
         ("TTFT", "ms", lambda point: point.ttft_s, 1000, targets.ttft_ms),
         ("TPOT", "ms", lambda point: point.tpot_s, 1000, targets.tpot_ms),
         ("output", "tokens/s", lambda point: point.output_tokens_per_s, 1, None),
-        ("cost", "$ per million output tokens", partial(_usd_per_million, report.plan), 1, None),
+        ("answers", "requests a second", lambda point: point.requests_per_s, 1, None),
+        ("cost", f"$ per million {kind}", partial(_usd_per_million, report.plan.estimates, usd), 1, None),
     )
     for name, measure, of, scale, target in kinds:
         points = [of(point) for point in report.curve]
+        if not points[0].mean or (name == "answers" and estimates.output_tokens_per_s.mean):
+            continue  # nothing is generated; or what is answered shows in what is generated
         has_p95 = all(point.p95 is not None for point in points)
         curve = Curve(
             [point.mean * scale for point in points],
@@ -165,15 +175,11 @@ def _curves(report: Report) -> Iterator[Picture]:
         )
 
 
-def _usd_per_million(plan: Plan, point: Loaded) -> Estimate:
-    """What a million output tokens cost at that load: the hour's price over the hour's tokens."""
-    speed, usd_per_hour = point.output_tokens_per_s, float(plan.cost.usd_per_hour)
-
-    def usd(tokens_per_s: float) -> float:
-        return usd_per_hour / (tokens_per_s * 3600 / 1_000_000)
-
+def _usd_per_million(asked: Estimates, usd: Decimal | None, point: Loaded) -> Estimate:
+    """What a million tokens cost at that load, from the *usd* at the *asked* one: the hour's price is the same."""
+    here, paid = point.requests_per_s, float(usd or 0) * asked.requests_per_s.mean
     return Estimate(
-        mean=usd(speed.mean), low=usd(speed.high), high=usd(speed.low), basis=speed.basis, source=speed.source
+        mean=paid / here.mean, low=paid / here.high, high=paid / here.low, basis=here.basis, source=here.source
     )
 
 
@@ -197,28 +203,27 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
         ],
         [(colour, name) for name, colour in colours.items()],
     )
-    priced = [row for row in report.gpus if row.usd_per_million_output_tokens is not None]
-    priced.sort(key=lambda row: row.usd_per_million_output_tokens or 0)
+    priced = sorted((row for row in report.gpus if _million(row)), key=_million)
     if not priced:
         return
+    cost = plan.cost
+    _, kind = words.million(cost.usd_per_million_output_tokens, cost.usd_per_million_tokens)
     summary = (
-        f"Dollars per million output tokens on the cheapest way of each of {len(priced)} cards with a price, at the "
-        f"asked load: idle cards of a large host are paid for too."
+        f"Dollars per million {kind} on the cheapest way of each of {len(priced)} cards with a price, at the asked "
+        f"load: idle cards of a large host are paid for too."
     )
     yield Picture(
         "Cost per million tokens",
         summary,
         plots.dots(
-            [(_price_mark(row, chosen), _elsewhere(row, plan)) for row in priced],
-            "$ per million output tokens",
-            summary,
+            [(_price_mark(row, chosen), _elsewhere(row, plan)) for row in priced], f"$ per million {kind}", summary
         ),
-        ("GPU", "way", "$ per million output tokens", "$/h", "meets the targets"),
+        ("GPU", "way", f"$ per million {kind}", "$/h", "meets the targets"),
         [
             (
                 row.subject,
                 _way(row),
-                words.usd(row.usd_per_million_output_tokens),
+                f"${_million(row):,.2f}",
                 words.usd(row.usd_per_hour),
                 "yes" if row.verdict == "meets" else "no",
             )
@@ -226,6 +231,11 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
         ],
         (("chosen", "chosen"), ("meets", "meets"), ("misses", "misses a target")),
     )
+
+
+def _million(row: Row) -> float:
+    """Dollars per million tokens, of output where there is any; 0 without a price."""
+    return float(words.million(row.usd_per_million_output_tokens, row.usd_per_million_tokens)[0] or 0)
 
 
 def _colours(ledgers: Sequence[Sequence[LedgerLine]]) -> dict[str, str]:
@@ -270,9 +280,9 @@ def _elsewhere(row: Row, plan: Plan) -> str:
 def _price_mark(row: Row, chosen: str | None) -> Mark:
     kind = "misses" if row.verdict != "meets" else "chosen" if row.subject == chosen else "meets"
     return Mark(
-        float(row.usd_per_million_output_tokens or 0),
+        _million(row),
         0,
         kind,  # type: ignore[arg-type]
         _brief(row.subject),
-        f"{row.subject}: {_way(row)}, {words.usd(row.usd_per_million_output_tokens)} per million output tokens",
+        f"{row.subject}: {_way(row)}, ${_million(row):,.2f} per million tokens",
     )

@@ -52,6 +52,7 @@ class Loaded(_Part):
     ttft_s: Estimate
     tpot_s: Estimate
     output_tokens_per_s: Estimate
+    requests_per_s: Estimate
 
 
 class Shortfall(_Part):
@@ -159,12 +160,14 @@ def _curve(asked: Question, option: Option, estimates: Estimates) -> Iterator[Lo
         part = total / option.replicas
         share = Share(math.ceil(part), None) if asked.request.load.request_rate is None else Share(None, part)
         speed = loaded(asked, option.setup, option.memory, share)
-        one = speed.output_tokens_per_s
         yield Loaded(
             load=total,
             ttft_s=speed.ttft_s,
             tpot_s=speed.tpot_s,
-            output_tokens_per_s=one.model_copy(
-                update={part: getattr(one, part) * option.replicas for part in ("mean", "low", "high")}
-            ),
+            output_tokens_per_s=_times(speed.output_tokens_per_s, option.replicas),
+            requests_per_s=_times(speed.requests_per_s, option.replicas),
         )
+
+
+def _times(one: Estimate, replicas: int) -> Estimate:
+    return one.model_copy(update={part: getattr(one, part) * replicas for part in ("mean", "low", "high")})

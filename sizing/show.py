@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sizing import words
 from sizing.facts import Facts
 from sizing.plan import Estimate
 
@@ -156,9 +157,8 @@ def _figure(estimate: Estimate, scale: float, digits: int) -> str:
 def _money(row: Row) -> str:
     if row.usd_per_hour is None:
         return ""
-    dear = row.usd_per_million_output_tokens
-    per_million = "" if dear is None else f"${dear:,.2f}/Mtok"  # None: nothing is generated
-    return f"[bold]${row.usd_per_hour:,.2f}/h[/]\n{per_million}\n{row.prices_dated}"
+    per_million, _ = words.million(row.usd_per_million_output_tokens, row.usd_per_million_tokens)
+    return f"[bold]{words.usd(row.usd_per_hour)}/h[/]\n{words.usd(per_million)}/Mtok\n{row.prices_dated}"
 
 
 def console() -> Console:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from sizing.plan import Estimate, Estimates, Plan
-from sizing.request import Targets
+from sizing.plan import Cost, Estimate, Estimates, Plan
+from sizing.request import Load, Targets
 
 
 class Figure(NamedTuple):
@@ -33,7 +34,21 @@ def asked_for(plan: Plan) -> str:
         if limit is not None
     ]
     wanted = f"; {', '.join(limits)}" if limits else "; no latency target"
-    return f"{amount} of {load.input_tokens:,} + {load.output_tokens:,} tokens{hits}{wanted}"
+    output = f" + {load.output_tokens:,}" if load.output_tokens else ""
+    return f"{amount} of {load.input_tokens:,}{output} tokens{''.join(_besides(load))}{hits}{wanted}"
+
+
+def _besides(load: Load) -> Iterator[str]:
+    """What a request has beside the mean of its text."""
+    if load.trace:
+        yield f" as {load.trace} has them"
+    if load.thinking_tokens:
+        yield f" and {load.thinking_tokens:,} of reasoning"
+    if load.images:
+        count = load.images.count
+        yield f", {count} image{'' if count == 1 else 's'} of {load.images.width} x {load.images.height}"
+    if load.audio_s:
+        yield f", {load.audio_s:g} s of sound"
 
 
 def hardware(plan: Plan) -> str:
@@ -73,7 +88,7 @@ def chosen(plan: Plan) -> list[tuple[str, str]]:
 
 
 def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
-    """TTFT, TPOT and throughput with band, p95 and target."""
+    """Latency and throughput with band, p95 and target; nothing of output where none is generated."""
 
     def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None) -> Figure:
         digits = 0 if estimate.mean * scale >= 100 else 1
@@ -94,13 +109,14 @@ def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
         )
 
     full = estimates.saturation_concurrency
-    return [
+    every = [
         figure("TTFT", estimates.ttft_s, 1000, "ms", targets.ttft_ms),
         figure("TPOT", estimates.tpot_s, 1000, "ms", targets.tpot_ms),
         figure("output", estimates.output_tokens_per_s, 1, "tokens/s", None),
         figure("requests", estimates.requests_per_s, 1, "a second", None),
         figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight", None),
     ]
+    return every if estimates.output_tokens_per_s.mean else [one for one in every if one.name not in ("TPOT", "output")]
 
 
 def provenance(plan: Plan) -> list[tuple[str, str, str]]:
@@ -115,6 +131,20 @@ def provenance(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.cost.prices_dated:
         rows.append(("documented", f"price tables, the oldest of {plan.cost.prices_dated}", "cost"))
     return rows
+
+
+def million(output_usd: Decimal | None, every_usd: Decimal | None) -> tuple[Decimal | None, str]:
+    """What a million tokens cost and which: the output's, or the prompts' where nothing is generated."""
+    return (every_usd, "tokens of prompts") if output_usd is None else (output_usd, "output tokens")
+
+
+def per_million(cost: Cost) -> str:
+    """The price of a million tokens in a sentence."""
+    amount, kind = million(cost.usd_per_million_output_tokens, cost.usd_per_million_tokens)
+    both = (
+        "" if amount == cost.usd_per_million_tokens else f", {usd(cost.usd_per_million_tokens)} with the input counted"
+    )
+    return f"{usd(amount)} per million {kind}{both}"
 
 
 def usd(amount: Decimal | None) -> str:

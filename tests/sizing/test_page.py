@@ -86,6 +86,29 @@ def test_the_page_says_what_the_plan_says(pages: dict[str, str]) -> None:
     assert all(loser.candidate in page for loser in (*plan.runners_up, *plan.rejected))
 
 
+def test_a_model_that_generates_nothing_has_answers_and_prices_of_prompts_instead_of_output() -> None:
+    load = {"concurrency": 16, "input_tokens": 800}
+    page = html(report("embed", asked("prod-qwen3-8b", model="qwen3-embedding-0.6b", load=load, targets={}), FACTS))
+    Tree(page)
+    for words in (
+        "Time to the answer",
+        "Answers under load",
+        "per million tokens of prompts",
+        "16 requests in flight of",
+    ):
+        assert words in page
+    for words in ("Output under load", "TPOT under load", "Cost against TPOT", "output tokens"):
+        assert words not in page
+
+
+def test_what_a_request_has_beside_text_is_said() -> None:
+    load = {"concurrency": 2, "input_tokens": 300, "output_tokens": 100, "images": {"width": 1024, "height": 768}}
+    request = asked("prod-qwen3-8b", model="qwen3-vl-8b", load=load, targets={"tpot_ms": 60.0})
+    assert "2 requests in flight of 300 + 100 tokens, 1 image of 1024 x 768; TPOT mean" in html(
+        report("vision", request, FACTS)
+    )
+
+
 def test_a_name_from_outside_cannot_become_markup() -> None:
     request = asked("prod-qwen3-8b", serving={"name": "x"})
     page = html(report("<b>bold</b>", request, FACTS))
