@@ -26,6 +26,8 @@ from sizing.setup import Asked, KvDtype, Setup, resolve
 from sizing.speed import StepModel
 from sizing.traffic import Traffic
 
+RATE_WITHIN_REACH = 0.5  # no setting doubles the rate of a replica
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -83,18 +85,35 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Why a replica does not meet the request, and how near it comes: 1 is a limit just met, 0 unmeasured."""
+    """
+    Why a replica does not meet the request, and how near it comes: 1 is a limit just met, 0 unmeasured.
+
+    ``waits``: requests find no place, so that more KV cache could help.
+    """
 
     reason: str
     nearness: float = 0.0
     limit: Literal["memory", "TTFT", "TPOT", "rate", "other"] = "other"
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A replica with its settings, whatever its share: how many requests run together, and a token's time alone."""
+
+    setup: Setup
+    memory: MemoryAnswer
+    together: int
+    alone_s: float
 
 
 @dataclass
 class Replicas:
-    """Replicas of one question; remembers each (shape, share) it was asked."""
+    """Replicas of one question; remembers each (shape, share) it was asked, and what does not depend on the share."""
 
     question: Question
+    _built: dict[tuple[object, ...], _Built | Miss] = field(default_factory=dict)
+    _full_rate: dict[tuple[object, ...], float] = field(default_factory=dict)
     _known: dict[tuple[object, ...], Replica | Miss] = field(default_factory=dict)
 
     def carrying(self, shape: Shape, share: Share) -> Replica | Miss:
@@ -151,6 +170,19 @@ class Replicas:
 
     def tried(self, shape: Shape, share: Share, tuning: Tuning) -> Replica | Miss:
         """The replica with exactly these settings, or what it misses."""
+        key = (*shape.key, tuning)
+        if key not in self._built:
+            self._built[key] = self._build(shape, tuning)
+        built = self._built[key]
+        if isinstance(built, Miss):
+            return built
+        if hopeless := self._hopeless(key, built, share):
+            return hopeless
+        speed = loaded(self.question, built.setup, built.memory, share)
+        waits = share.concurrency is None or share.concurrency > built.together
+        return self._missed(speed, share, waits) or Replica(share, built.setup, built.memory, speed)
+
+    def _build(self, shape: Shape, tuning: Tuning) -> _Built | Miss:
         asked = self.question
         try:
             setup = resolve(
@@ -181,25 +213,57 @@ class Replicas:
                 f"its KV cache holds {answer.kv_cache_tokens} tokens; max_model_len is {asked.max_model_len}",
                 limit="memory",
             )
-        speed = loaded(asked, setup, answer, share)
-        missed = self._missed(speed, share) or self._overrun(setup, answer, share)
-        return missed or Replica(share, setup, answer, speed)
+        alone_s = 0.0
+        if shape.pp == 1 and asked.request.load.output_tokens:
+            step = StepModel.of(setup)
+            alone_s = step.step_s(1, 1, 0, 0) / step.tokens_per_step
+        return _Built(setup, answer, _together(asked, setup, answer), alone_s)
 
-    def _overrun(self, setup: Setup, answer: MemoryAnswer, share: Share) -> Miss | None:
-        """A rate above what the replica sustains when full: its queue grows, however slowly."""
-        if share.request_rate is None:
+    def _hopeless(self, key: tuple[object, ...], built: _Built, share: Share) -> Miss | None:
+        """What can be known to be missed without playing the share out."""
+        target_ms = self.question.request.targets.tpot_ms
+        if target_ms is not None and built.alone_s * 1000 > target_ms:
+            return Miss(
+                f"TPOT at least {built.alone_s * 1000:.0f} ms, for one request alone; the target is {target_ms:g} ms",
+                nearness=target_ms / (built.alone_s * 1000),
+                limit="TPOT",
+            )
+        if share.concurrency is not None and (
+            share.concurrency <= built.together or self.question.request.targets.ttft_ms is None
+        ):
             return None
-        together, rate = saturation(self.question, setup, answer)
-        if rate.mean >= share.request_rate:
+        if built.alone_s:
+            answer_s = built.alone_s * self.question.request.load.output_tokens
+            if queue := self._queue(built, share, built.together / answer_s):
+                return queue
+        if key not in self._full_rate:
+            full = loaded(self.question, built.setup, built.memory, Share(built.together, None))
+            self._full_rate[key] = full.requests_per_s.mean
+        return self._queue(built, share, self._full_rate[key])
+
+    def _queue(self, built: _Built, share: Share, rate: float) -> Miss | None:
+        """What those miss who find no place, where a full replica answers at most *rate* requests/s."""
+        if share.request_rate is not None and share.request_rate > rate:
+            return Miss(
+                f"{rate:.2f} requests/s a replica at most, with {built.together} in flight; its share is "
+                f"{share.request_rate:g}",
+                nearness=rate / share.request_rate,
+                limit="rate",
+                waits=True,
+            )
+        target_ms = self.question.request.targets.ttft_ms
+        wait_ms = 0.0 if share.concurrency is None else (share.concurrency - built.together) / rate * 1000
+        if target_ms is None or wait_ms <= target_ms:  # Little's law
             return None
         return Miss(
-            f"{rate.mean:.2f} requests/s a replica at most, with {together} in flight; its share is "
-            f"{share.request_rate:g}",
-            nearness=rate.mean / share.request_rate,
-            limit="rate",
+            f"TTFT at least {wait_ms:.0f} ms at {share} a replica, of which {built.together} run together; "
+            f"the target is {target_ms:g} ms",
+            nearness=target_ms / wait_ms,
+            limit="TTFT",
+            waits=True,
         )
 
-    def _missed(self, speed: Performance, share: Share) -> Miss | None:
+    def _missed(self, speed: Performance, share: Share, waits: bool) -> Miss | None:
         targets = self.question.request.targets
         misses = []
         for name, target_ms, estimate in (
@@ -214,6 +278,7 @@ class Replicas:
                         f"the target is {target_ms:g} ms",
                         nearness=target_ms / (reached_s * 1000),
                         limit="TTFT" if name == "TTFT" else "TPOT",
+                        waits=waits,
                     )
                 )
         if share.request_rate is not None and speed.saturated:
@@ -223,6 +288,7 @@ class Replicas:
                     f"{reached:.2f} requests/s a replica at most; its share is {share.request_rate:g}",
                     nearness=reached / share.request_rate,
                     limit="rate",
+                    waits=True,
                 )
             )
         return min(misses, key=lambda miss: miss.nearness, default=None)
@@ -241,11 +307,14 @@ def _arriving(asked: Question, share: Share) -> Traffic:
 
 def saturation(asked: Question, setup: Setup, answer: MemoryAnswer) -> tuple[int, Estimate]:
     """Requests in flight of one replica beyond which further ones wait, and the requests/s it answers with so many."""
+    together = _together(asked, setup, answer)
+    return together, loaded(asked, setup, answer, Share(together, None)).requests_per_s
+
+
+def _together(asked: Question, setup: Setup, answer: MemoryAnswer) -> int:
     arriving = _arriving(asked, Share(1, None))
     running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
-    scheduler = Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running)
-    together = scheduler.capacity()
-    return together, loaded(asked, setup, answer, Share(together, None)).requests_per_s
+    return Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running).capacity()
 
 
 def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) -> int:
@@ -263,6 +332,9 @@ def _can_help(miss: Miss, missed_by: Tuning, other: Tuning) -> bool:
         return leaner or larger
     if miss.limit == "TPOT":
         return leaner and not larger
+    if miss.limit == "rate" and miss.nearness < RATE_WITHIN_REACH:
+        return False
     if miss.limit in ("TTFT", "rate"):
-        return larger or more_chunk
+        fewer = other.max_num_seqs < missed_by.max_num_seqs
+        return not fewer and (more_chunk or (larger and miss.waits))
     return False

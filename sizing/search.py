@@ -71,6 +71,10 @@ class _Search:
             else:
                 priced.append((self._least_usd(candidate), candidate))
         for least, candidate in sorted(priced, key=lambda pair: pair[0]):
+            budget = self.question.request.limits.usd_per_hour
+            if budget is not None and least > Decimal(str(budget)):
+                self._lose(candidate, Miss(f"costs at least {least:.2f} $/h; the budget is {budget:g} $/h"))
+                continue
             enough = None if self.every else self._enough()
             if enough is not None and least > enough:
                 reason = (
@@ -82,10 +86,13 @@ class _Search:
             if isinstance(result, Option):
                 self.options.append(result)
                 continue
-            lost = Rejected(candidate=str(candidate), reason=result.reason)
-            self.rejected.append(lost)
-            if self.nearest is None or result.nearness > self.nearest[0]:
-                self.nearest = (result.nearness, lost)
+            self._lose(candidate, result)
+
+    def _lose(self, candidate: Candidate, miss: Miss) -> None:
+        lost = Rejected(candidate=str(candidate), reason=miss.reason)
+        self.rejected.append(lost)
+        if self.nearest is None or miss.nearness > self.nearest[0]:
+            self.nearest = (miss.nearness, lost)
 
     def _enough(self) -> Decimal | None:
         """What the dearest of the ``COMPARED`` cheapest GPUs costs, once so many meet the request."""

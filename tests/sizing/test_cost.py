@@ -26,8 +26,8 @@ def test_an_aws_host_costs_the_same_idle_and_its_place_stays_without_it() -> Non
 
 
 def test_a_million_tokens_cost_less_when_the_input_counts() -> None:
-    made = cost(place_lines(FACTS, Place(kind="aws-ec2"), "g6.xlarge", 1, 100), 1000, LOAD)
-    # 1000 output tokens/s are 3.6 million an hour, and 14.4 million with 300 input tokens for every 100
+    made = cost(place_lines(FACTS, Place(kind="aws-ec2"), "g6.xlarge", 1, 100), 10, LOAD)
+    # 10 requests of 100 tokens a second are 3.6 million an hour, and 14.4 million with 300 input tokens for every 100
     assert made.usd_per_million_output_tokens == (made.usd_per_hour / Decimal("3.6")).quantize(Decimal("0.0001"))
     assert made.usd_per_million_tokens == (made.usd_per_hour / Decimal("14.4")).quantize(Decimal("0.0001"))
 
