@@ -223,7 +223,7 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
             (
                 row.subject,
                 _way(row),
-                f"${_million(row):,.2f}",
+                words.usd(_million(row)),
                 words.usd(row.usd_per_hour),
                 "yes" if row.verdict == "meets" else "no",
             )
@@ -233,9 +233,9 @@ def _by_gpu(report: Report) -> Iterator[Picture]:
     )
 
 
-def _million(row: Row) -> float:
+def _million(row: Row) -> Decimal:
     """Dollars per million tokens, of output where there is any; 0 without a price."""
-    return float(words.million(row.usd_per_million_output_tokens, row.usd_per_million_tokens)[0] or 0)
+    return words.million(row.usd_per_million_output_tokens, row.usd_per_million_tokens)[0] or Decimal(0)
 
 
 def _colours(ledgers: Sequence[Sequence[LedgerLine]]) -> dict[str, str]:
@@ -280,9 +280,9 @@ def _elsewhere(row: Row, plan: Plan) -> str:
 def _price_mark(row: Row, chosen: str | None) -> Mark:
     kind = "misses" if row.verdict != "meets" else "chosen" if row.subject == chosen else "meets"
     return Mark(
-        _million(row),
+        float(_million(row)),
         0,
         kind,  # type: ignore[arg-type]
         _brief(row.subject),
-        f"{row.subject}: {_way(row)}, ${_million(row):,.2f} per million tokens",
+        f"{row.subject}: {_way(row)}, {words.usd(_million(row))} per million tokens",
     )

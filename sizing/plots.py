@@ -288,10 +288,11 @@ def dots(rows: Sequence[tuple[Mark, str]], x_label: str, summary: str) -> str:
     for index, (row, word) in enumerate(rows):
         top, left = step * index + 20.0, x.at(row.x)
         name = "label strong" if row.kind == "chosen" else "label"
+        price = f"{row.x:,.2f}" if row.x >= 0.1 else f"{row.x:.2g}"
         parts.append(f'<line class="stem" x1="{start}" x2="{left}" y1="{top - 4}" y2="{top - 4}"/>')
         parts.append(_mark(left, top - 4, row, False))
         parts.append(f'<text class="{name}" x="{start - 8}" y="{top}" text-anchor="end">{escape(row.label)}</text>')
-        parts.append(f'<text class="{name}" x="{left + 12}" y="{top}">{row.x:,.2f} {word}</text>')
+        parts.append(f'<text class="{name}" x="{left + 12}" y="{top}">{price} {word}</text>')
     return _svg(bottom + 44, summary, parts)
 
 

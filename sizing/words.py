@@ -148,5 +148,7 @@ def per_million(cost: Cost) -> str:
 
 
 def usd(amount: Decimal | None) -> str:
-    """Dollars and cents; nothing for no price."""
-    return "" if amount is None else f"${amount:,.2f}"
+    """Dollars and cents, small amounts to two digits; nothing for no price."""
+    if amount is None:
+        return ""
+    return f"${amount:.2g}" if 0 < amount < Decimal("0.1") else f"${amount:,.2f}"
