@@ -145,6 +145,48 @@ _H200_MODELS = {
 }
 
 
+def _load(row: dict[str, Any]) -> tuple[Traffic, dict[Metric, float]]:
+    """The load of one line and what was seen of it."""
+    traffic = Traffic(
+        row["concurrency"],
+        None,
+        row["isl"],
+        row["osl"],
+        pattern="closed" if row["rounds"] > 1 else "burst",
+        requests=row["requests"],
+    )
+    seen: dict[Metric, float] = {"tpot": row["tpot_ms_p50"] / 1e3}
+    if not row.get("compiling"):  # else kernels were built meanwhile
+        seen |= {"ttft": row["ttft_ms_mean"] / 1e3, "throughput": row["output_tok_s"]}
+    return traffic, seen
+
+
+def own(facts: Facts, path: Path) -> Iterator[Case]:
+    """What ``bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
+    engines: dict[str, Any] = {}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        if row["kind"] == "engine":
+            engines[row["case"]] = row
+            continue
+        engine = engines[row["case"]]
+        given = engine["engine_args"]
+        asked = Asked(
+            max_model_len=engine["max_model_len"],
+            max_num_seqs=engine["max_num_seqs"],
+            max_num_batched_tokens=engine["max_num_batched_tokens"],
+            gpu_memory_utilization=given.get("gpu_memory_utilization"),
+            enforce_eager=given.get("enforce_eager", False),
+            text_only=True,
+        )
+        version = row["engine_version"].removeprefix("vllm ")
+        setup = _setup(facts, engine["model"], engine["precision"], engine["gpu"], "vllm", version, asked)
+        traffic, seen = _load(row)
+        kv = int(engine["kv_tokens_config"])
+        id = f"{row['case']} c{row['concurrency']} {row['isl']}"
+        yield _case(id, setup, traffic, seen, kv, median=True)
+
+
 def h200(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own loads: vLLM 0.26.0 on an H200, ``@card`` = with that card's memory."""
     engines: dict[str, Any] = {}
@@ -164,22 +206,9 @@ def h200(facts: Facts, path: Path) -> Iterator[Case]:
         )
         precision = engine["quantization"] or "bf16"
         setup = _setup(facts, _H200_MODELS[name], precision, "H200-SXM", "vllm", "0.26.0", asked)
-        closed = row["rounds"] > 1
-        traffic = Traffic(
-            row["concurrency"],
-            None,
-            row["isl"],
-            row["osl"],
-            pattern="closed" if closed else "burst",
-            requests=row["requests"],
-        )
-        seen: dict[Metric, float] = {"tpot": row["tpot_ms_p50"] / 1e3}
-        compiled = row["case"] == "q3-30b-a3b@h200" and row["concurrency"] in (
-            8,
-            32,
-        )  # kernels built in the first burst
-        if not compiled:
-            seen |= {"ttft": row["ttft_ms_mean"] / 1e3, "throughput": row["output_tok_s"]}
+        traffic, seen = _load(row)
+        if row["case"] == "q3-30b-a3b@h200" and row["concurrency"] in (8, 32):  # kernels built in the first burst
+            seen = {"tpot": seen["tpot"]}
         kv = int(engine["kv_tokens_config"])
         yield _case(f"{row['case']} c{row['concurrency']} {row['isl']}", setup, traffic, seen, kv, median=True)
 
