@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sizing import words
 from sizing.facts import Facts
+from sizing.home_hosts import every_home_host
 from sizing.plan import Estimate
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def gpu_rows(facts: Facts) -> list[dict[str, object]]:
 
 
 def host_rows(facts: Facts) -> list[dict[str, object]]:
-    """Every AWS instance type and home host as a row, with its newest price in us-east-1."""
+    """Every AWS instance type, home host, rented card and CPU machine as a row; AWS prices are us-east-1's newest."""
     rows: list[dict[str, object]] = []
     for instance in facts.instances.values():
         price = facts.price(instance.id, "us-east-1")
@@ -81,7 +82,7 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
                 "note": instance.note,
             }
         )
-    for host in facts.hosts.values():
+    for host in every_home_host(facts):
         rows.append(
             {
                 "host": host.id,
@@ -92,6 +93,35 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
                 "usd_per_hour": None,
                 "price_dated": host.hardware_usd_dated.isoformat(),
                 "note": f"{host.cpu}, {host.nvme_gb} GB NVMe, PSU {host.psu_w} W, about ${host.hardware_usd}",
+            }
+        )
+    for rental in facts.rentals:
+        rows.append(
+            {
+                "host": rental.id,
+                "place": "rented",
+                "gpus": f"1 x {rental.gpu}",
+                "vcpu": None,
+                "memory_gib": None,
+                "usd_per_hour": str(rental.usd_per_hour),
+                "price_dated": rental.dated.isoformat(),
+                "note": rental.source,
+            }
+        )
+    for machine in facts.cpu_hosts.values():
+        listed = facts.price(machine.id, "us-east-1")
+        bought = machine.hardware_usd_dated
+        dated = listed.dated if listed else bought
+        rows.append(
+            {
+                "host": machine.id,
+                "place": machine.place,
+                "gpus": "none",
+                "vcpu": machine.vcpu,
+                "memory_gib": machine.memory_gib,
+                "usd_per_hour": str(listed.usd_per_hour) if listed else None,
+                "price_dated": dated.isoformat() if dated else None,
+                "note": f"{machine.cpu}, memory {machine.memory_gb_per_s.value:g} GB/s",
             }
         )
     return rows
