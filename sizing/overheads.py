@@ -80,14 +80,28 @@ def rotary_bytes(setup: Setup) -> int:
     return round(positions * shape.head_dim * (context.rope.partial_rotary_factor or 1) * ACTIVATION_BYTES)
 
 
+def _workspace_bytes(setup: Setup) -> int:
+    """The two buffers that routed experts work in. Source: vLLM ``fused_moe`` TritonExperts.workspace_shapes."""
+    experts, hidden = setup.model.experts, setup.model.shape.hidden_size
+    if experts is None:
+        return 0
+    width = experts.intermediate_size // (1 if setup.expert_parallel else setup.tp)
+    row = max(width, hidden) + max(2 * width, hidden)
+    return setup.max_num_batched_tokens * experts.per_token * row * ACTIVATION_BYTES
+
+
 def _step_bytes(setup: Setup) -> int:
-    """Peak of one forward pass: the widest layer's inputs and outputs; an MoE layer's two workspaces."""
+    """
+    Peak of one forward pass: the widest layer's inputs and outputs; an MoE layer's two workspaces.
+
+    Three copies of the hidden states, six where nothing is compiled and norms are not fused. Logged for Qwen3-8B:
+    0.75 GiB with 8192 tokens (H100, warm cache), 0.23 with 2048 and ``enforce_eager`` (H200).
+    """
     shape, experts, tokens = setup.model.shape, setup.model.experts, setup.max_num_batched_tokens
+    hidden = (6 if setup.enforce_eager else 3) * shape.hidden_size
     if experts:
-        width = experts.intermediate_size // (1 if setup.expert_parallel else setup.tp)
-        inner = max(width, shape.hidden_size) + max(2 * width, shape.hidden_size)
-        return tokens * (experts.per_token * inner + 3 * shape.hidden_size) * ACTIVATION_BYTES
-    return tokens * (3 * (shape.intermediate_size or 0) // setup.tp + 3 * shape.hidden_size) * ACTIVATION_BYTES
+        return _workspace_bytes(setup) + tokens * hidden * ACTIVATION_BYTES
+    return tokens * (3 * (shape.intermediate_size or 0) // setup.tp + hidden) * ACTIVATION_BYTES
 
 
 def _encoder_bytes(setup: Setup, era: VllmEra) -> tuple[int, int]:
@@ -135,7 +149,7 @@ def _vllm_overhead(setup: Setup) -> Overhead:
         activation = steady = step + sampling + (round(era.multimodal_gib * GIB) if _multimodal(setup) else 0)
     else:
         encoding, encoded = _encoder_bytes(setup, era)
-        workspace = step - 3 * hidden if model.experts else 0  # kept from the step on
+        workspace = _workspace_bytes(setup)  # kept from the step on
         steady = max(step, sampling + hidden + workspace) + encoded
         compiling = shape.vocab_size * shape.hidden_size * 2 // setup.tp + 2 * hidden + encoded
         activation = max(steady, compiling) if era.head_copy and not setup.enforce_eager else steady

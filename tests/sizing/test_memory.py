@@ -46,15 +46,17 @@ def test_a_worked_case_comes_out(path: Path) -> None:
         assert figures[name] == pytest.approx(want["value"], rel=want["within"]), name
 
 
-def test_every_measured_start_is_met_within_one_percent() -> None:
+def test_every_measured_start_is_met_within_two_percent_and_half_of_them_within_a_thousandth() -> None:
     """Ten starts of vLLM 0.26.0 on an H200: dense, MoE, hybrid; bf16, FP8, AWQ; eager; held to four sizes of card."""
     starts = measured_starts()
     assert len(starts) == 10
+    errors = [abs(answer.kv_cache_tokens / start["kv_tokens_config"] - 1) for start, answer in starts]
+    assert statistics.median(errors) <= 0.001
     for start, answer in starts:
         assert answer.fits
-        assert answer.kv_cache_tokens == pytest.approx(start["kv_tokens_config"], rel=0.01), start["case"]
+        assert answer.kv_cache_tokens == pytest.approx(start["kv_tokens_config"], rel=0.02), start["case"]
         assert answer.kv_cache_tokens_low <= start["kv_tokens_config"] <= answer.kv_cache_tokens_high
-        assert answer.max_concurrency == pytest.approx(start["log"]["max_concurrency"], rel=0.01)
+        assert answer.max_concurrency == pytest.approx(start["log"]["max_concurrency"], rel=0.02)
         # The log counts what the allocator holds after loading.
         loaded = sum(line.bytes for line in answer.ledger if line.name in ("rotary tables", "allocator rounding"))
         assert (answer.weight_bytes + loaded) / GIB == pytest.approx(start["log"]["weights_gib"], abs=0.015)
@@ -191,8 +193,8 @@ def test_the_largest_model_stands_on_several_nodes() -> None:
 
 def test_an_embedding_model_takes_no_sampler() -> None:
     """Pooling has no logits: what is left beside weights is a forward pass."""
-    pooled = {line.name: line.bytes for line in ask("qwen3-embedding-8b", "H100", enforce_eager=True).ledger}
-    chats = {line.name: line.bytes for line in ask("qwen3-8b", "H100", enforce_eager=True).ledger}
+    pooled = {line.name: line.bytes for line in ask("qwen3-embedding-8b", "H100", engine_version="0.19.1").ledger}
+    chats = {line.name: line.bytes for line in ask("qwen3-8b", "H100", engine_version="0.19.1").ledger}
     assert pooled["activations"] < chats["activations"]
 
 
