@@ -99,12 +99,13 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """A replica with its settings, whatever its share: how many requests run together, and a token's time alone."""
+    """A replica with its settings, whatever its share: how many requests run together; a token and a prompt alone."""
 
     setup: Setup
     memory: MemoryAnswer
     together: int
     alone_s: float
+    prompt_s: float
 
 
 @dataclass
@@ -217,7 +218,8 @@ class Replicas:
         if shape.pp == 1 and asked.request.load.output_tokens:
             step = StepModel.of(setup)
             alone_s = step.step_s(1, 1, 0, 0) / step.tokens_per_step
-        return _Built(setup, answer, _together(asked, setup, answer), alone_s)
+        scheduler = _scheduler(asked, setup, answer)
+        return _Built(setup, answer, scheduler.capacity(), alone_s, scheduler.fastest_s())
 
     def _hopeless(self, key: tuple[object, ...], built: _Built, share: Share) -> Miss | None:
         """What can be known to be missed without playing the share out."""
@@ -227,6 +229,12 @@ class Replicas:
                 f"TPOT at least {built.alone_s * 1000:.0f} ms, for one request alone; the target is {target_ms:g} ms",
                 nearness=target_ms / (built.alone_s * 1000),
                 limit="TPOT",
+            )
+        target_ms = self.question.request.targets.ttft_ms
+        if target_ms is not None and built.prompt_s * 1000 > target_ms:
+            return Miss(
+                f"TTFT at least {built.prompt_s * 1000:.3g} ms, for one prompt alone; the target is {target_ms:g} ms",
+                nearness=target_ms / (built.prompt_s * 1000),
             )
         if share.concurrency is not None and (
             share.concurrency <= built.together or self.question.request.targets.ttft_ms is None
@@ -307,14 +315,14 @@ def _arriving(asked: Question, share: Share) -> Traffic:
 
 def saturation(asked: Question, setup: Setup, answer: MemoryAnswer) -> tuple[int, Estimate]:
     """Requests in flight of one replica beyond which further ones wait, and the requests/s it answers with so many."""
-    together = _together(asked, setup, answer)
+    together = _scheduler(asked, setup, answer).capacity()
     return together, loaded(asked, setup, answer, Share(together, None)).requests_per_s
 
 
-def _together(asked: Question, setup: Setup, answer: MemoryAnswer) -> int:
+def _scheduler(asked: Question, setup: Setup, answer: MemoryAnswer) -> Scheduler:
     arriving = _arriving(asked, Share(1, None))
     running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
-    return Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running).capacity()
+    return Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running)
 
 
 def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) -> int:

@@ -87,6 +87,12 @@ class Replica:
         held = sum(steps * (tokens_in + steps / 2) for _, tokens_in, steps in self.lengths) / lived
         return max(1, min(self.places, int(self.kv / held)))
 
+    def fastest_s(self) -> float:
+        """A TTFT below which no load gets: the shortest prompt alone, in one step."""
+        hit, tokens_in, _ = min(self.lengths, key=lambda request: request[1] - request[0])
+        todo = tokens_in - hit
+        return self.gap_s + self.step.step_s(0, 0, todo, hit + todo // 2)
+
     def spread(self, count: int) -> list[_Request]:
         """
         *count* running sequences at evenly spread, slightly shaken points of their life, next to finish first.
