@@ -88,7 +88,7 @@ def performance(
     per_step = step.tokens_per_step
     ttft_s = sum(value * weight for value, weight in seen.ttft)
     tpot_s = sum(value * weight for value, weight in seen.tpot)
-    tpot = [(value / per_step, weight) for value, weight in seen.tpot]
+    tpot = [(value / per_step, weight) for value, weight in seen.tpot] or [(0.0, 1.0)]  # no answer has a second token
     return Performance(
         ttft_s=estimate(ttft_s, bands["ttft"], seen.ttft),
         tpot_s=estimate(tpot_s / per_step, bands["tpot"], tpot),
