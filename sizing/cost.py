@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 
-from sizing.errors import UnknownFact
+from sizing.errors import DoesNotFit, UnknownFact
 from sizing.facts import CpuHost, Facts, Price, Purchase
 from sizing.home_hosts import home_host
 from sizing.plan import Cost, CostLine
@@ -91,6 +91,11 @@ def _home_lines(facts: Facts, name: str, hosts: int) -> Iterator[CostLine]:
 def cost(lines: tuple[CostLine, ...], requests_per_s: float, load: Load) -> Cost:
     """The lines summed per hour, day and month (730 h), and per million tokens at the expected throughput."""
     per_hour = sum((line.usd_per_hour for line in lines), Decimal(0))
+    if not requests_per_s:
+        raise DoesNotFit(
+            f"a request of {load.input_tokens} + {load.output_tokens} tokens takes longer than a week; nothing can be "
+            f"said about its cost"
+        )
     per_request = per_hour / (Decimal(repr(requests_per_s)) * 3600)
 
     def per_million(tokens: int) -> Decimal:

@@ -433,7 +433,7 @@ class Engine(Fact):
             if known.version == wanted:
                 return known
         raise UnknownFact(
-            f"{self.id} {wanted} has no pinned image; known are {', '.join(v.version for v in self.versions)}. "
+            f"{self.id} {echo(wanted)} has no pinned image; known are {', '.join(v.version for v in self.versions)}. "
             f"To add it, add a [[versions]] table to sizing/data/engines/{self.id}.toml."
         )
 

@@ -222,8 +222,7 @@ class Wild:
         count = self.draw.randrange(4)
         drawn = [self.draw.choice(words if self.draw.randrange(3) else TEXTS) for _ in range(count)]
         first = self.draw.choice(commands) if self.draw.randrange(12) else self.draw.choice(TEXTS)
-        # A process is never given NUL, nor an argument that is no text the system knows.
-        return [word.replace("\0", "").replace("\ud800", "\udc80") for word in (first, *drawn)]
+        return [word.replace("\0", "").replace("\ud800", "") for word in (first, *drawn)]  # no process is given these
 
 
 def _toml(table: dict[str, Any]) -> str:

@@ -126,6 +126,13 @@ def test_estimate_refuses_what_is_no_question_with_the_line_and_no_output(stdin:
     assert "Traceback" not in done.stderr
 
 
+def test_a_name_that_is_no_text_is_refused_in_a_sentence() -> None:
+    done = qwenkit("plan", "prod-\udcff\u202e")
+    assert done.returncode == 2
+    assert "is no deployment" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_estimate_names_a_file_it_cannot_read() -> None:
     done = qwenkit("estimate", "no-such-file.jsonl")
     assert done.returncode == 2
