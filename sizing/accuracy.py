@@ -14,9 +14,8 @@ from sizing.bands import ENOUGH, Residual, bands, coverage, write_bands
 from sizing.calibration import LEVELS, SPEED, Calibration, read
 from sizing.constants import Constants, write_constants
 from sizing.crossvalidation import held_out
-from sizing.facts import Facts
 from sizing.fit import fit, log_errors
-from sizing.measurements import FILES, Case, Metric, cases
+from sizing.measurements import FILES, Case, Metric
 from sizing.performance import cell
 from sizing.render import accuracy_page
 
@@ -85,10 +84,10 @@ def _table(
 
 
 def refit(
-    facts: Facts, rounds: int, write: bool, say: Callable[[str], None], show: Callable[[Sequence[str]], None]
+    known: Sequence[Case], rounds: int, write: bool, say: Callable[[str], None], show: Callable[[Sequence[str]], None]
 ) -> None:
     """
-    Fit the constants to the kit's measurements and look at what was left out.
+    Fit the constants, from where they are, to *known* measurements and look at what was left out.
 
     Args:
         rounds: at most so many Gauss-Newton rounds.
@@ -98,7 +97,6 @@ def refit(
     """
     base = read()
     constants = Constants.of(base)
-    known = cases(facts)
     say(f"{len(known)} measured loads, {len(constants.addresses)} constants")
     result = fit(constants, base, known, constants.logs(), rounds, say)
     final = constants.calibration(result.logs, base)

@@ -367,11 +367,12 @@ def fit(
     """Fit the speed constants to the measurements; show the errors, cross-validated; write data/speed and the page."""
     from sizing.accuracy import refit
     from sizing.facts import load_facts
+    from sizing.measurements import cases
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    refit(load_facts(), rounds, not dry_run, say, show=lambda cells: print(" | ".join(cells)))
+    refit(cases(load_facts()), rounds, not dry_run, say, show=lambda cells: print(" | ".join(cells)))
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import pytest
 
-from sizing.accuracy import NAMES, PAGE, Errors, digest, fitted_errors, fitted_figures
+from sizing.accuracy import NAMES, PAGE, Errors, digest, fitted_errors, fitted_figures, refit
 from sizing.calibration import calibration
 from sizing.facts import load_facts
 from sizing.measurements import Case, Metric, cases
@@ -82,6 +83,19 @@ def _inside(case: Case, metric: Metric, errors: list[float]) -> bool:
     figure = {"ttft": seen.ttft_s, "tpot": seen.tpot_s, "throughput": seen.output_tokens_per_s}[metric]
     measured = figure.mean * math.exp(-errors[[*case.seen].index(metric)])
     return figure.low <= measured <= figure.high
+
+
+def test_a_dry_run_shows_every_cell_at_every_distance_and_writes_nothing(known: list[Case]) -> None:
+    few = [case for case in known if case.setup.gpu.id in ("L40S", "RTX 5070 Ti") or case.setup.model.key == "qwen3-8b"]
+    before, said = digest(), list[str]()
+    shown: list[Sequence[str]] = []
+    refit(few, 1, write=False, say=said.append, show=shown.append)
+    heads, *rows = shown
+    cells = {row[0] for row in rows if len(row) == len(heads)}
+    assert cells == {case.group for case in few} | {"all vllm", "all sglang"}
+    assert all(row[3:] for row in rows)
+    assert said[0].startswith(f"{len(few)} measured loads")
+    assert digest() == before
 
 
 def test_the_page_belongs_to_the_committed_constants_bands_and_measurements() -> None:
