@@ -299,9 +299,10 @@ _READERS = {
     "h100-sglang-0.5.16.csv": h100,
     "speed.csv": public,
 }
-FILES = tuple(MEASUREMENTS / name for name in _READERS)
+_OWN = {path.name: own for path in sorted(MEASUREMENTS.glob("*-vllm-*.jsonl")) if path.name not in _READERS}
+FILES = tuple(MEASUREMENTS / name for name in (*_READERS, *_OWN))
 
 
 def cases(facts: Facts) -> list[Case]:
-    """Every comparable measurement."""
-    return [case for name, reader in _READERS.items() for case in reader(facts, MEASUREMENTS / name)]
+    """Every comparable measurement; files of ``bench/gpu/measure.py`` named like ``a10g-vllm-0.26.0.jsonl`` count."""
+    return [case for name, reader in (_READERS | _OWN).items() for case in reader(facts, MEASUREMENTS / name)]
