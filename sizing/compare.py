@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sizing.aims import aims
 from sizing.candidates import Host, hosts
 from sizing.errors import BadRequest, KitError, UnknownFact, echo
 from sizing.facts import Facts, Gpu, Precision
@@ -140,14 +141,11 @@ def _row(subject: str, ways: Sequence[_Way] | KitError) -> Row:
 
 def _missed(option: Option, request: Request) -> str:
     """What *option* misses, in numbers."""
-    targets, speed, budget = request.targets, option.performance, request.limits.usd_per_hour
+    budget = request.limits.usd_per_hour
     missed = [
-        f"{name} {targets.statistic} {reached_s * 1000:,.0f} ms; the target is {target_ms:g} ms"
-        for name, target_ms, reached_s in (
-            ("TTFT", targets.ttft_ms, getattr(speed.ttft_s, targets.statistic)),
-            ("TPOT", targets.tpot_ms, getattr(speed.tpot_s, targets.statistic)),
-        )
-        if target_ms is not None and reached_s * 1000 > target_ms
+        f"{aim.name} {aim.statistic} {aim.reached_ms:,.0f} ms; the target is {aim.target_ms:g} ms"
+        for aim in aims(request.targets, option.performance)
+        if not aim.met
     ]
     if budget is not None and option.cost.usd_per_hour > budget:
         missed.append(f"{option.cost.usd_per_hour:.2f} $/h; the budget is {budget:g} $/h")

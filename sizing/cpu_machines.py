@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sizing.aims import aims
 from sizing.cost import cost, place_lines
 from sizing.errors import UnknownFact
 from sizing.facts import CpuFacts, CpuHost
@@ -89,7 +90,7 @@ def _hosts(asked: Question) -> list[CpuHost]:
 
 def fitted(asked: Question, machine: Machine) -> Fit | str:
     """The fewest machines that meet the request, or why none do."""
-    limits, targets = asked.request.limits, asked.request.targets
+    limits = asked.request.limits
     fewest = max(limits.min_replicas - limits.spare_replicas, 1)
     reason = f"{fewest + limits.spare_replicas} replicas were asked for; the place holds {machine.most}"
     for replicas in range(fewest, machine.most - limits.spare_replicas + 1):
@@ -102,12 +103,9 @@ def fitted(asked: Question, machine: Machine) -> Fit | str:
                 f"{usable_memory_bytes(machine.memory_bytes) / GIB:.0f} for pods"
             )
         missed = [
-            f"{what} is {estimate.mean * 1000:.0f} ms; the target is {target_ms:g} ms"
-            for what, target_ms, estimate in (
-                ("TTFT", targets.ttft_ms, fit.estimates.ttft_s),
-                ("TPOT", targets.tpot_ms, fit.estimates.tpot_s),
-            )
-            if target_ms is not None and estimate.mean * 1000 > target_ms
+            f"{aim.name} is {aim.reached_ms:.0f} ms; the target is {aim.target_ms:g} ms"
+            for aim in aims(asked.request.targets, fit.estimates)
+            if not aim.met
         ]
         if limits.usd_per_hour is not None and fit.cost.usd_per_hour > limits.usd_per_hour:
             return f"{fit.cost.usd_per_hour:.2f} $/h; the budget is {limits.usd_per_hour:g} $/h"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sizing.aims import aims
 from sizing.demand import traffic
 from sizing.engine_args import adapter_slots
 from sizing.errors import BadRequest, KitError
@@ -272,23 +273,17 @@ class Replicas:
         )
 
     def _missed(self, speed: Performance, share: Share, waits: bool) -> Miss | None:
-        targets = self.question.request.targets
-        misses = []
-        for name, target_ms, estimate in (
-            ("TTFT", targets.ttft_ms, speed.ttft_s),
-            ("TPOT", targets.tpot_ms, speed.tpot_s),
-        ):
-            reached_s = getattr(estimate, targets.statistic)
-            if target_ms is not None and reached_s is not None and reached_s * 1000 > target_ms:
-                misses.append(
-                    Miss(
-                        f"{name} {targets.statistic} {reached_s * 1000:.0f} ms at {share} a replica; "
-                        f"the target is {target_ms:g} ms",
-                        nearness=target_ms / (reached_s * 1000),
-                        limit="TTFT" if name == "TTFT" else "TPOT",
-                        waits=waits,
-                    )
-                )
+        misses = [
+            Miss(
+                f"{aim.name} {aim.statistic} {aim.reached_ms:.0f} ms at {share} a replica; "
+                f"the target is {aim.target_ms:g} ms",
+                nearness=aim.target_ms / aim.reached_ms,
+                limit=aim.name,
+                waits=waits,
+            )
+            for aim in aims(self.question.request.targets, speed)
+            if not aim.met
+        ]
         if share.request_rate is not None and speed.saturated:
             reached = speed.requests_per_s.mean
             misses.append(

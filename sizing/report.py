@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
+from sizing.aims import aims
 from sizing.compare import Row, compare
 from sizing.facts import Facts, Precision
 from sizing.plan import Estimate, Estimates, Plan
@@ -115,7 +116,7 @@ def _choices(asked: Question, options: tuple[Option, ...]) -> Iterator[Choice]:
     every = [(option, True) for option in options] + [(option, False) for option in search(free, every=True).options]
     for option, meets in every:
         setup, speed = option.setup, option.performance
-        if not meets and _within(option, asked.request.targets):
+        if not meets and all(aim.met for aim in aims(asked.request.targets, speed)):
             continue
         layout = (setup.gpu.id, setup.tp, setup.pp, option.replicas, setup.precision, setup.kv_cache_dtype, meets)
         if layout in seen:
@@ -132,14 +133,6 @@ def _choices(asked: Question, options: tuple[Option, ...]) -> Iterator[Choice]:
             meets=meets,
             chosen=option is options[0],
         )
-
-
-def _within(option: Option, targets: Targets) -> bool:
-    speed = option.performance
-    return all(
-        target_ms is None or getattr(estimate, targets.statistic) * 1000 <= target_ms
-        for target_ms, estimate in ((targets.ttft_ms, speed.ttft_s), (targets.tpot_ms, speed.tpot_s))
-    )
 
 
 def _loads(request: Request, estimates: Estimates, replicas: int) -> list[float]:

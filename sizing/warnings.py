@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sizing.aims import aims
 from sizing.cards import ecc
 from sizing.facts import Facts, Model
 from sizing.host_needs import replica_memory_bytes
@@ -31,6 +32,12 @@ def warnings(asked: Question, option: Option) -> tuple[str, ...]:
             f"At the low end of the memory band {answer.kv_cache_tokens_low} KV tokens remain, less than one request "
             f"of {request_tokens}: the engine may refuse to start."
         )
+    found += [
+        f"{aim.name} {aim.statistic} is expected at {aim.reached_ms:,.0f} ms, but its band (9 in 10 measurements) ends "
+        f"at {aim.slow_ms:,.0f} ms, past the target of {aim.target_ms:g} ms: measure before you rely on it."
+        for aim in aims(request.targets, option.performance)
+        if aim.slow_ms > aim.target_ms
+    ]
     if setup.pp > 1:
         crossing = setup.max_num_batched_tokens * asked.model.shape.hidden_size * BYTES_PER_ACTIVATION
         found.append(

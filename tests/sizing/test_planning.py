@@ -187,3 +187,16 @@ def plan_or_problems(request: Request) -> tuple[Plan | None, tuple[str, ...]]:
         return plan("any", request, FACTS), ()
     except KitError as refusal:
         return None, refusal.problems
+
+
+def test_a_target_within_the_band_is_warned_of(made: Plan) -> None:
+    warned = {warning[:4] for warning in made.warnings if "measure before you rely on it" in warning}
+    over = {
+        name
+        for name, target_ms, estimate in (
+            ("TTFT", made.request.targets.ttft_ms, made.estimates.ttft_s),
+            ("TPOT", made.request.targets.tpot_ms, made.estimates.tpot_s),
+        )
+        if target_ms is not None and estimate.high * 1000 > target_ms and made.placement.gpu
+    }
+    assert warned == over
