@@ -158,7 +158,7 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
             precision,
             gpu,
             engine=question.engine,
-            engine_version=question.engine_version or engine.default_version,
+            engine_version=engine.release(question.engine_version),
             asked=asked,
             device_bytes=None if question.device_memory_gib is None else int(question.device_memory_gib * GIB),
         )
@@ -208,6 +208,8 @@ def _caveats(question: Question, setup: Setup) -> list[str]:
         notes.append(f"no gpu was named: defaults of the {setup.gpu.id}, the nearest in memory; no speed is estimated")
     elif setup.precision == "bf16" and not setup.gpu.bf16_hardware:
         notes.append(f"{setup.gpu.id} has no bf16: the engine runs the checkpoint in fp16, of the same size")
+    if question.engine_version is not None and question.engine_version != setup.engine_version:
+        notes.append(f"{question.engine_version} is taken for the release {setup.engine_version}")
     load = question.load
     if load is not None and load.input_tokens + load.output_tokens > setup.max_model_len:
         notes.append(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
+import re
 import tomllib
 from collections.abc import Sequence
 from datetime import date
@@ -403,6 +404,14 @@ class SearchedSettings(Fact):
     source: str
 
 
+class Nightly(Fact):
+    """Images tagged by a day up to *until* (and after the one before) hold what became *release*."""
+
+    until: date
+    release: str
+    source: str
+
+
 class Engine(Fact):
     """
     An engine: what can be deployed, its words for the settings, and what a replica needs of its host.
@@ -425,6 +434,15 @@ class Engine(Fact):
     searched: SearchedSettings | None = None
     env: dict[str, str]
     versions: tuple[EngineVersion, ...]
+    nightlies: tuple[Nightly, ...] = ()
+
+    def release(self, tag: str | None) -> str:
+        """The release that *tag* names or, for ``nightly-dev-20260216-d3bae71e``, became; without one the default."""
+        if tag is None or not tag.startswith("nightly"):
+            return tag or self.default_version
+        day = re.search(r"\d{8}", tag)
+        became = [nightly.release for nightly in self.nightlies if day and f"{nightly.until:%Y%m%d}" >= day[0]]
+        return became[0] if became else self.default_version
 
     def version(self, version: str | None) -> EngineVersion:
         """The deployable release *version*, or the default. Raises ``UnknownFact``."""

@@ -39,11 +39,6 @@ _PRECISIONS: dict[str, Precision] = {
     "gptq-int8": "gptq-int8",
 }
 _SYSTEMS = {"h100_sxm": "H100-SXM", "h200_sxm": "H200-SXM", "b200_sxm": "B200-SXM", "b300_sxm": "B300-SXM"}
-_NIGHTLIES = {
-    "nightly-dev": "0.5.9",
-    "nightly-dev-20260216-d3bae71e": "0.5.9",
-    "nightly-dev-20260402-d7256eb6": "0.5.10",
-}
 _DRAFTING = "image=lmsysorg/sglang:v0.5.9-cu130"
 _GPUS = {"A100 80GB": "A100-80GB-SXM", "A100 SXM": "A100-80GB-SXM", "RTX 5070 Ti 16GB": "RTX 5070 Ti"}
 
@@ -107,7 +102,9 @@ def silicon(facts: Facts, path: Path) -> Iterator[Case]:
         if moe_tp * moe_ep not in (1, tp) or _run(row) in known:
             continue  # attention data parallelism; or (0) a batch over several replicas of a node; or a copy
         known.add(_run(row))
-        version = _NIGHTLIES.get(row["backend_version"], row["backend_version"])
+        measured = re.search(r"measured=(\d{4})-(\d\d)-(\d\d)", row["silicon_data_source"])
+        day = "-" + "".join(measured.groups()) if measured and row["backend_version"] == "nightly-dev" else ""
+        version = facts.engines[row["backend"]].release(row["backend_version"] + day)
         traffic = Traffic(int(row["batch_size"]), None, int(row["isl"]), int(row["osl"]))
         asked = Asked(
             tp=tp,

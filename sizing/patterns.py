@@ -5,7 +5,7 @@ One load played out on one replica, by its pattern.
               Where lengths differ, enough requests are played that the percentiles mean something.
               The first request of every client meets a start burst instead: one in ten, as in published runs, unless
               ``requests`` says how many there are. ``lock_step`` of the others meet one too: an engine that starts
-              equal requests together answers them together (docs/decisions/0003-the-first-wave.md).
+              equal requests together answers them together (docs/decisions/0004-the-first-wave.md).
     burst     all at once at time 0, ramp and tail included
     poisson   exponential gaps from a fixed seed, or those of a trace at the asked rate; the first tenth left out
 """

@@ -61,6 +61,7 @@ class _Search:
         self.options: list[Option] = []
         self.rejected: list[Rejected] = []
         self.nearest: tuple[float, Rejected] | None = None
+        self.too_dear: list[Candidate] = []
 
     def look(self, found: Iterable[Candidate | Rejected]) -> None:
         """Sort *found* into options and rejected, the cheapest hosts first."""
@@ -74,6 +75,7 @@ class _Search:
             budget = self.question.request.limits.usd_per_hour
             if budget is not None and least > Decimal(str(budget)):
                 self._lose(candidate, Miss(f"costs at least {least:.2f} $/h; the budget is {budget:g} $/h"))
+                self.too_dear.append(candidate)
                 continue
             enough = None if self.every else self._enough()
             if enough is not None and least > enough:
@@ -93,6 +95,17 @@ class _Search:
         self.rejected.append(lost)
         if self.nearest is None or miss.nearness > self.nearest[0]:
             self.nearest = (miss.nearness, lost)
+
+    def cheapest_too_dear(self) -> Rejected | None:
+        """Of what the budget kept from being looked into, the cheapest that holds the model."""
+        for candidate in sorted(self.too_dear, key=lambda one: (one.pp > 1, self._least_usd(one))):
+            try:
+                held = self._with_replicas(candidate, 1)
+            except KitError:
+                continue
+            if isinstance(held, Replica) or held.limit in ("TTFT", "TPOT", "rate"):
+                return next(lost for lost in self.rejected if lost.candidate == str(candidate))
+        return None
 
     def _enough(self) -> Decimal | None:
         """What the dearest of the ``COMPARED`` cheapest GPUs costs, once so many meet the request."""
@@ -235,5 +248,7 @@ def search(question: Question, usable: list[Host] | None = None, *, every: bool 
             option.performance.ttft_s.mean,
         )
     )
-    nearest = searching.nearest
-    return Found(tuple(searching.options), (*rejected, *searching.rejected), nearest[1] if nearest else None)
+    nearness, nearest = searching.nearest or (0.0, None)
+    if not searching.options and nearness == 0:
+        nearest = searching.cheapest_too_dear() or nearest
+    return Found(tuple(searching.options), (*rejected, *searching.rejected), nearest)

@@ -152,3 +152,9 @@ def test_no_question_gets_a_nonsense_number(question: dict[str, Any]) -> None:
     assert answer["fits"] or answer["reason"]
     if answer["fits"]:
         assert all(line["bytes"] >= 0 for line in answer["memory"])
+
+
+def test_a_nightly_is_answered_as_a_release_and_says_so() -> None:
+    answer = ask(model="qwen3-8b", gpu="H100", engine="sglang", engine_version="nightly-dev-20260216-a1")
+    assert answer["engine_version"] == "0.5.9"
+    assert "nightly-dev-20260216-a1 is taken for the release 0.5.9" in answer["notes"]

@@ -94,3 +94,11 @@ def test_a_card_is_found_with_its_memory_behind_its_name() -> None:
     assert {name: facts.gpu(name).id for name in spelled} == spelled
     with pytest.raises(UnknownFact):
         facts.gpu("RTX 4090 48GB")
+
+
+def test_a_nightly_image_is_taken_for_the_release_its_code_became() -> None:
+    sglang = FACTS.engines["sglang"]
+    assert sglang.release("nightly-dev-20260216-d3bae71e") == "0.5.9"
+    assert sglang.release("nightly-dev-20260402-d7256eb6") == "0.5.10"
+    assert sglang.release("nightly-dev-20990101") == sglang.release("nightly-dev") == sglang.default_version
+    assert sglang.release("0.5.5") == "0.5.5"

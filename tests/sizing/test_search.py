@@ -226,3 +226,16 @@ def test_every_model_has_a_plan_on_aws_or_a_reason(model: str) -> None:
     assert (made is None) == bool(problems)
     assert all(FACTS.models[model].name in problem for problem in problems)
     assert made is None or made.cost.usd_per_hour > 0
+
+
+def test_what_a_budget_rules_out_is_named_by_the_cheapest_host_that_holds_the_model() -> None:
+    load = Load(concurrency=4, input_tokens=500, output_tokens=100)
+    limits = Limits(precision="fp8", usd_per_hour=5)
+    request = Request(model="qwen3-235b-a22b", load=load, place=Place(kind="aws-eks"), limits=limits)
+    found = search(question(request, FACTS))
+    free = request.model_copy(update={"limits": Limits(precision="fp8")})
+    cheapest = search(question(free, FACTS)).options[0]
+    assert not found.options
+    assert found.nearest is not None
+    assert found.nearest.candidate == str(cheapest.candidate)
+    assert "the budget is 5 $/h" in found.nearest.reason
