@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
-from sizing.facts import Precision
+from sizing.fact import Precision
 from sizing.host_needs import drain_s, image_pull_s, weight_load_s
 from sizing.plan import EngineSettings, Estimates, ModelChoice, Serve
 from sizing.question import Question

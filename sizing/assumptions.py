@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sizing.calibration import calibration
 from sizing.demand import cut_requests, thinks
-from sizing.facts import Gpu
+from sizing.gpu_facts import Gpu
 from sizing.question import Question
 
 

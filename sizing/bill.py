@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 
 from sizing.errors import BadRequest
-from sizing.facts import Facts, HomeHost
+from sizing.facts import Facts
 from sizing.host_needs import disk_gib, replica_memory_bytes
+from sizing.place_facts import HomeHost
 from sizing.units import HOURS_PER_MONTH, gib
 
 BTU_PER_HOUR_PER_W = 3.412142  # 3600 J / 1055.056 J

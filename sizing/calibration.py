@@ -17,7 +17,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from sizing.facts import DATA, Fact, Gpu, Precision
+from sizing.fact import DATA, Fact, Precision
+from sizing.gpu_facts import Gpu
 from sizing.versions import release_of
 
 SPEED = DATA / "speed"

@@ -12,9 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sizing.errors import BadRequest, UnknownFact, Unsupported
-from sizing.facts import Facts, Gpu, Model, Precision
+from sizing.fact import Precision
+from sizing.facts import Facts
+from sizing.gpu_facts import Gpu
 from sizing.home_hosts import every_home_host, home_host
 from sizing.host_needs import checkpoint_bytes, usable_memory_bytes
+from sizing.model_facts import Model
 from sizing.plan import Rejected
 from sizing.request import Request
 from sizing.setup import KvDtype

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sizing.facts import Facts, Gpu
+from sizing.facts import Facts
+from sizing.gpu_facts import Gpu
 
 _ECC = {
     "on": "corrects memory errors (ECC on)",

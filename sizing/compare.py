@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from sizing.aims import aims
 from sizing.candidates import Host, hosts
 from sizing.errors import BadRequest, KitError, UnknownFact, echo
-from sizing.facts import Facts, Gpu, Precision
+from sizing.fact import Precision
+from sizing.facts import Facts
+from sizing.gpu_facts import Gpu
 from sizing.ledger import LedgerLine
 from sizing.plan import Estimates
 from sizing.planning import deployment_estimates

@@ -12,8 +12,9 @@ from datetime import date
 from decimal import Decimal
 
 from sizing.errors import DoesNotFit, UnknownFact
-from sizing.facts import CpuHost, Facts, Price, Purchase
+from sizing.facts import Facts
 from sizing.home_hosts import home_host
+from sizing.place_facts import CpuHost, Price, Purchase
 from sizing.plan import Cost, CostLine
 from sizing.request import Load, Place
 from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH

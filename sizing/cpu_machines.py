@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sizing.aims import aims
 from sizing.cost import cost, place_lines
 from sizing.errors import UnknownFact
-from sizing.facts import CpuFacts, CpuHost
 from sizing.host_needs import disk_gib, replica_memory_bytes, usable_memory_bytes
 from sizing.kv_cache import Capacity, capacity
+from sizing.place_facts import CpuFacts, CpuHost
 from sizing.plan import Cost, Estimate, Estimates
 from sizing.question import Question
 from sizing.units import GIB

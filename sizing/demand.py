@@ -14,8 +14,8 @@ from random import Random
 from statistics import NormalDist
 
 from sizing.errors import BadRequest
-from sizing.facts import Model
 from sizing.modalities import prompt_tokens, tower_flop
+from sizing.model_facts import Model
 from sizing.request import Load, Request
 from sizing.trace import KEPT_ROWS
 from sizing.traffic import Traffic

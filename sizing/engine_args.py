@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, TypedDict
 
+from sizing.engine_facts import Engine
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import Engine, Model, Precision
+from sizing.fact import Precision
 from sizing.lora import lora_rules
+from sizing.model_facts import Model
 from sizing.request import Serving
 
 PORT = 8000

@@ -10,7 +10,7 @@ import tomllib
 from functools import lru_cache
 from typing import Any, Literal
 
-from sizing.facts import DATA, Fact
+from sizing.fact import DATA, Fact
 from sizing.versions import release_of
 
 

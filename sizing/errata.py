@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter
 
-from sizing.facts import DATA, Fact
+from sizing.fact import DATA, Fact
 
 
 class Erratum(Fact):

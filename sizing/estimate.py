@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sizing.candidates import runs_on
 from sizing.errors import BadRequest, KitError, UnknownFact
-from sizing.facts import Facts, Gpu, Precision
+from sizing.fact import Precision
+from sizing.facts import Facts
+from sizing.gpu_facts import Gpu
 from sizing.memory import MemoryAnswer, memory
 from sizing.performance import performance
 from sizing.plan import Estimate

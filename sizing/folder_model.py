@@ -13,7 +13,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import Context, EngineSupport, Facts, Model, Params, Shape, Stated
+from sizing.facts import Facts
+from sizing.model_facts import Context, EngineSupport, Model, Params, Shape, Stated
 from sizing.request import sentences
 
 DENSE = {"qwen2": "qwen2.5-7b", "qwen3": "qwen3-8b"}  # model type -> the catalogue model whose engine support it shares

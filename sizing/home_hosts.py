@@ -13,7 +13,9 @@ from contextlib import suppress
 
 from sizing.bill import power_supply_w
 from sizing.errors import UnknownFact
-from sizing.facts import Facts, Gpu, HomeHost
+from sizing.facts import Facts
+from sizing.gpu_facts import Gpu
+from sizing.place_facts import HomeHost
 
 
 def home_host(facts: Facts, name: str) -> HomeHost:

@@ -6,7 +6,9 @@ import math
 import tomllib
 from functools import lru_cache
 
-from sizing.facts import DATA, Engine, Fact, Model, Precision
+from sizing.engine_facts import Engine
+from sizing.fact import DATA, Fact, Precision
+from sizing.model_facts import Model
 from sizing.plan import Pod
 from sizing.units import GIB
 from sizing.weights import weights

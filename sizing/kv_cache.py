@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
 
-from sizing.facts import Model
+from sizing.model_facts import Model
 from sizing.tensors import layer_kinds, stages
 
 BLOCK_TOKENS = 16  # vLLM's default block on CUDA, and the step in which a hybrid's block grows

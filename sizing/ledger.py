@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sizing.facts import Basis
+from sizing.fact import Basis
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sizing.facts import Facts, Licence, Model
+from sizing.facts import Facts, Licence
+from sizing.model_facts import Model
 
 _VERDICT = {
     "yes": "You may sell with",

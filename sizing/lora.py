@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
-from sizing.facts import DATA, Fact, Model
+from sizing.fact import DATA, Fact
+from sizing.model_facts import Model
 from sizing.tensors import Tensor, attention_layer, feed_forward, layer_kinds, linear_attention_layer, stages
 from sizing.versions import release_of
 

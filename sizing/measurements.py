@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sizing.facts import DATA, Facts, Precision
+from sizing.fact import DATA, Precision
+from sizing.facts import Facts
 from sizing.memory import memory
 from sizing.setup import Asked, Setup, resolve
 from sizing.traffic import Traffic

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from sizing.facts import Audio, Model, Vision
+from sizing.model_facts import Audio, Model, Vision
 from sizing.request import Images, Load
 
 MERGE = 2  # patches a side that one token stands for, in every Qwen tower

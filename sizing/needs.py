@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from sizing.errors import UnknownFact
-from sizing.facts import DATA, Fact, Model, Sourced
+from sizing.fact import DATA, Fact, Sourced
+from sizing.model_facts import Model
 
 
 class Need(Fact):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizing.eras import VllmEra, outside_known, sglang_era, sglang_rules, vllm_era, vllm_rules
-from sizing.facts import Model
+from sizing.model_facts import Model
 from sizing.setup import Setup
 from sizing.units import GIB, MIB
 

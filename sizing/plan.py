@@ -14,8 +14,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sizing.errors import BadRequest
-from sizing.facts import Api, Precision, Purchase
+from sizing.fact import Api, Precision
 from sizing.ledger import LedgerLine
+from sizing.place_facts import Purchase
 from sizing.request import EngineName, PlaceKind, Request, sentences
 
 

@@ -18,8 +18,9 @@ from sizing.assumptions import assumptions
 from sizing.cpu import plan_cpu
 from sizing.engine_args import Settings
 from sizing.errors import DoesNotFit, KitError
-from sizing.facts import Facts, Model
+from sizing.facts import Facts
 from sizing.host_needs import checkpoint_bytes, pod
+from sizing.model_facts import Model
 from sizing.plan import (
     Estimate,
     Estimates,

@@ -15,9 +15,12 @@ from typing import TypeVar
 
 from sizing.demand import longest_request, whole
 from sizing.engine_args import thinking_default, yarn_override
+from sizing.engine_facts import Engine, EngineVersion
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
-from sizing.facts import Engine, EngineVersion, Facts, Model, Repository
+from sizing.fact import Repository
+from sizing.facts import Facts
 from sizing.home_hosts import home_host
+from sizing.model_facts import Model
 from sizing.request import Limits, Request
 from sizing.setup import served_by
 

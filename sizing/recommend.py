@@ -16,10 +16,12 @@ from sizing.bill import power_supply_w
 from sizing.cards import home_against_cloud
 from sizing.errata import Erratum, touching
 from sizing.errors import DoesNotFit, KitError
-from sizing.facts import Facts, HomeHost, Licence, Model
+from sizing.facts import Facts, Licence
 from sizing.home_hosts import home_host
 from sizing.licences import verdict
+from sizing.model_facts import Model
 from sizing.needs import Need, load_advice, published, ranked
+from sizing.place_facts import HomeHost
 from sizing.plan import Plan
 from sizing.planning import plan
 from sizing.question import question

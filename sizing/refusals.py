@@ -5,7 +5,7 @@ Why an engine would not start, in one sentence: what was asked, the two numbers 
 from __future__ import annotations
 
 from sizing.eras import vllm_era
-from sizing.facts import Precision
+from sizing.fact import Precision
 from sizing.kv_cache import Capacity, KvLayout
 from sizing.overheads import Overhead
 from sizing.setup import Setup, tensor_parallel_sizes

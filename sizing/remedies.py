@@ -15,7 +15,8 @@ from typing import Any
 
 from sizing.candidates import hosts, runs_on
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import Gpu, Precision
+from sizing.fact import Precision
+from sizing.gpu_facts import Gpu
 from sizing.question import Question
 from sizing.replica import Miss, Replica, Replicas, Shape, Share
 from sizing.setup import tensor_parallel_sizes

@@ -17,7 +17,8 @@ from sizing.aims import aims
 from sizing.demand import traffic
 from sizing.engine_args import adapter_slots
 from sizing.errors import BadRequest, KitError
-from sizing.facts import Gpu, Precision
+from sizing.fact import Precision
+from sizing.gpu_facts import Gpu
 from sizing.memory import MemoryAnswer, memory
 from sizing.performance import Performance, performance
 from sizing.plan import Estimate

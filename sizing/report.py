@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sizing.aims import aims
 from sizing.compare import Row, compare
-from sizing.facts import Facts, Precision
+from sizing.fact import Precision
+from sizing.facts import Facts
 from sizing.plan import Estimate, Estimates, Plan
 from sizing.planning import plan
 from sizing.question import Question, question

@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from sizing.errors import BadRequest, echo
-from sizing.facts import Precision, Purchase
+from sizing.fact import Precision
+from sizing.place_facts import Purchase
 from sizing.trace import Row, Trace, read_trace
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]

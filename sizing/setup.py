@@ -14,9 +14,11 @@ from typing import Literal
 
 from sizing.eras import SglangEra, SglangTier, sglang_era, vllm_era, vllm_rules
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import EngineSupport, Gpu, Model, Precision, Vision
+from sizing.fact import Precision
+from sizing.gpu_facts import Gpu
 from sizing.kv_cache import BLOCK_TOKENS
 from sizing.lora import lora_rules
+from sizing.model_facts import EngineSupport, Model, Vision
 from sizing.tensors import QUANTISABLE
 from sizing.units import GIB, MIB
 from sizing.versions import release_of

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizing.calibration import Arithmetic, Calibration, Constants, calibration
-from sizing.facts import Gpu
+from sizing.gpu_facts import Gpu
 from sizing.setup import Setup
 
 _TERA = 1e12

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from sizing.facts import Model
+from sizing.model_facts import Model
 
 QUANTISABLE = frozenset({"attention", "linear_attention", "linear_attention_output", "ffn", "experts", "shared_expert"})
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sizing.aims import aims
 from sizing.cards import ecc
-from sizing.facts import Facts, Model
+from sizing.facts import Facts
 from sizing.host_needs import replica_memory_bytes
 from sizing.licences import verdict
+from sizing.model_facts import Model
 from sizing.question import Question
 from sizing.search import Option
 from sizing.units import GIB, MIB

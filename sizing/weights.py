@@ -17,7 +17,8 @@ from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
-from sizing.facts import DATA, Fact, Model, Precision
+from sizing.fact import DATA, Fact, Precision
+from sizing.model_facts import Model
 from sizing.tensors import (
     QUANTISABLE,
     Tensor,

@@ -15,8 +15,9 @@ from functools import partial
 from pydantic import ValidationError
 
 from sizing.errors import BadRequest, KitError
-from sizing.facts import Facts, Model
+from sizing.facts import Facts
 from sizing.home_hosts import home_host
+from sizing.model_facts import Model
 from sizing.needs import Need, load_advice, load_needs, named_needs
 from sizing.request import DEFAULT_REGION, Place, Request, sentences
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sizing.errors import KitError
-from sizing.facts import DATA, Precision, load_facts
+from sizing.fact import DATA, Precision
+from sizing.facts import load_facts
 from sizing.memory import MemoryAnswer, memory
 from sizing.setup import Asked, resolve
 from sizing.units import GIB

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sizing.bill import bill_of_materials, electricity_price, power_supply_w
 from sizing.errors import BadRequest
-from sizing.facts import HomeHost, load_facts
+from sizing.facts import load_facts
+from sizing.place_facts import HomeHost
 
 FACTS = load_facts()
 HOSTS = pytest.mark.parametrize("host", FACTS.hosts.values(), ids=lambda host: host.id)

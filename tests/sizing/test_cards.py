@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 from sizing.cards import differences, home_against_cloud
-from sizing.facts import Gpu, load_facts
+from sizing.facts import load_facts
+from sizing.gpu_facts import Gpu
 from sizing.planning import plan
 from sizing.request import Load, Place, Request
 

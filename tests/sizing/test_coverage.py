@@ -8,7 +8,8 @@ import pytest
 
 from bench.questions import grid
 from sizing.estimate import answers, read_questions
-from sizing.facts import Model, load_facts
+from sizing.facts import load_facts
+from sizing.model_facts import Model
 from tests.sizing.fuzz import judge
 
 FACTS = load_facts()

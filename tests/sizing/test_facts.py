@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sizing.errors import UnknownFact
-from sizing.facts import DATA, Gpu, Model, load_facts
+from sizing.fact import DATA
+from sizing.facts import load_facts
+from sizing.gpu_facts import Gpu
+from sizing.model_facts import Model
 
 FACTS = load_facts()
 

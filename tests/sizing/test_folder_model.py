@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import Model, load_facts
+from sizing.facts import load_facts
 from sizing.folder_model import folder_model
+from sizing.model_facts import Model
 
 FACTS = load_facts()
 DENSE = [

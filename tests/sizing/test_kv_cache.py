@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sizing.facts import DATA, load_facts
+from sizing.fact import DATA
+from sizing.facts import load_facts
 from sizing.kv_cache import capacity, layouts
 from sizing.units import GIB
 

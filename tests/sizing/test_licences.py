@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sizing.errors import UnknownFact
-from sizing.facts import Licence, Model, load_facts
+from sizing.facts import Licence, load_facts
 from sizing.licences import verdict
+from sizing.model_facts import Model
 from sizing.planning import plan
 from sizing.request import Load, Place, Request
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.errors import BadRequest
-from sizing.facts import DATA, load_facts
+from sizing.fact import DATA
+from sizing.facts import load_facts
 from sizing.lora import lora_bytes, lora_rules
 from sizing.memory import memory
 from sizing.setup import Asked, Setup, resolve

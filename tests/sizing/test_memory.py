@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.errors import KitError
-from sizing.facts import Precision
+from sizing.fact import Precision
 from sizing.memory import MemoryAnswer
 from sizing.setup import tensor_parallel_sizes
 from sizing.units import GIB

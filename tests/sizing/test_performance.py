@@ -9,7 +9,8 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from sizing.facts import Gpu, load_facts
+from sizing.facts import load_facts
+from sizing.gpu_facts import Gpu
 from sizing.performance import Performance, performance
 from sizing.setup import Asked, Setup, resolve
 from sizing.traffic import Traffic

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sizing.facts import Gpu, load_facts
+from sizing.facts import load_facts
+from sizing.gpu_facts import Gpu
 from sizing.performance import Performance, performance
 from sizing.scheduler import Replica
 from sizing.setup import Asked, resolve

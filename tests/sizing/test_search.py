@@ -15,9 +15,10 @@ import pytest
 from sizing.candidates import Candidate, candidates, hosts, tiers
 from sizing.cost import place_lines
 from sizing.errors import KitError, UnknownFact, Unsupported
-from sizing.facts import Facts, Price, load_facts
+from sizing.facts import Facts, load_facts
 from sizing.home_hosts import every_home_host, home_host
 from sizing.host_needs import checkpoint_bytes, disk_gib, pod, replica_memory_bytes
+from sizing.place_facts import Price
 from sizing.plan import Plan
 from sizing.planning import plan
 from sizing.question import Question, question

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts import DATA, Precision, load_facts
+from sizing.fact import DATA, Precision
+from sizing.facts import load_facts
 from sizing.setup import Asked, Setup, resolve, tensor_parallel_sizes
 
 FACTS = load_facts()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sizing.facts import DATA, Precision, load_facts
+from sizing.fact import DATA, Precision
+from sizing.facts import load_facts
 from sizing.setup import tensor_parallel_sizes
 from sizing.tensors import layer_kinds, stages
 from sizing.weights import weight_formats, weights
