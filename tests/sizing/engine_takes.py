@@ -15,7 +15,7 @@ from typing import Any
 
 
 def taken(args: list[str], config: dict[str, Any] | None) -> dict[str, Any]:
-    from vllm.config import ModelConfig  # type: ignore[import-not-found, unused-ignore]
+    from vllm.config import ModelConfig, SchedulerConfig  # type: ignore[import-not-found, unused-ignore]
     from vllm.entrypoints.launchers.cli_args import make_arg_parser  # type: ignore[import-not-found, unused-ignore]
     from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found, unused-ignore]
 
@@ -28,6 +28,14 @@ def taken(args: list[str], config: dict[str, Any] | None) -> dict[str, Any]:
         "lora_modules": [[module.name, module.path] for module in parsed.lora_modules or ()],
         "speculative_config": parsed.speculative_config,
     }
+    if parsed.max_num_batched_tokens is not None:
+        scheduler = SchedulerConfig(
+            max_model_len=parsed.max_model_len,
+            is_encoder_decoder=False,
+            max_num_batched_tokens=parsed.max_num_batched_tokens,
+            max_num_seqs=parsed.max_num_seqs,
+        )
+        found |= {"max_num_seqs": scheduler.max_num_seqs, "tp": parsed.tensor_parallel_size}
     if config is not None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_text(json.dumps(config))
@@ -48,6 +56,6 @@ if __name__ == "__main__":
     for question in json.load(sys.stdin):
         try:
             answers.append(taken(**question))
-        except (SystemExit, ValueError) as refusal:
+        except (SystemExit, ValueError) as refusal:  # pydantic's errors are ValueErrors
             answers.append({"refused": str(refusal)})
     print(json.dumps(answers))

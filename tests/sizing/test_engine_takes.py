@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -16,7 +17,9 @@ import pytest
 
 from local.tiny_model import random_model
 from sizing.engine_args import Settings, engine_args
+from sizing.errors import DoesNotFit, Unsupported
 from sizing.facts import load_facts
+from sizing.plan import Plan
 from sizing.planning import plan
 from sizing.request import Adapter, Request, Serving
 from tools.get import tool
@@ -54,7 +57,19 @@ def asked_config(key: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def taken() -> dict[str, dict[str, Any]]:
+def plans() -> dict[str, Plan]:
+    """A plan of every model that the default vLLM serves on AWS, each for one load."""
+    found = {}
+    for key, model in FACTS.models.items():
+        load = {"concurrency": 24, "input_tokens": 512, **({"output_tokens": 128} if model.generates else {})}
+        request = Request.model_validate({"model": key, "load": load, "place": {"kind": "aws-eks"}})
+        with contextlib.suppress(Unsupported, DoesNotFit):
+            found[key] = plan("p", request, FACTS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def taken(plans: dict[str, Plan]) -> dict[str, dict[str, Any]]:
     """What the engine made of every argument list, in one process."""
     questions: dict[str, dict[str, Any]] = {
         "adapters": {"args": args_of("qwen3-8b", adapters=ADAPTERS), "config": None},
@@ -62,6 +77,8 @@ def taken() -> dict[str, dict[str, Any]]:
         "embeddings": {"args": args_of("qwen3-embedding-8b"), "config": None},
         "nonsense": {"args": [*args_of("qwen3-8b"), "--max-lora-rank", "24"], "config": None},
         **{key: {"args": args_of(key, 500_000), "config": asked_config(key)} for key in STRETCHED},
+        **{f"plan of {key}": {"args": list(planned.engine.args), "config": None} for key, planned in plans.items()},
+        "too many sequences": {"args": [*plans["qwen3-8b"].engine.args, "--max-num-seqs", "999999"], "config": None},
         "unstretched": {"args": ["m", "--max-model-len", "500000"], "config": asked_config("qwen3.6-27b")},
     }
     done = subprocess.run(
@@ -74,6 +91,17 @@ def taken() -> dict[str, dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(zip(questions, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def test_the_engine_takes_every_plan_as_it_was_meant(plans: dict[str, Plan], taken: dict[str, dict[str, Any]]) -> None:
+    answers = {key: taken[f"plan of {key}"] for key in plans}
+    meant = {key: (planned.engine.max_num_seqs, planned.engine.tp) for key, planned in plans.items()}
+    assert {key: (found.get("max_num_seqs"), found.get("tp")) for key, found in answers.items()} == meant, answers
+    assert len(plans) > 80
+
+
+def test_the_engine_refuses_more_sequences_than_a_step_has_tokens(taken: dict[str, dict[str, Any]]) -> None:
+    assert "max_num_batched_tokens" in taken["too many sequences"]["refused"]
 
 
 STRETCHED = ("qwen3.6-27b", "qwen3.5-35b-a3b", "qwen3-vl-8b", "qwen3-next-80b-a3b-instruct")
