@@ -327,8 +327,11 @@ def bom(
     facts, price, disk = load_facts(), electricity_price(usd_per_kwh), None
     if name not in facts.hosts and (name in _deployments() or os.sep in name):
         _, planned = _planned(name, None)
-        if planned.placement.kind != "home":
-            raise BadRequest(f"{name} is placed at {planned.placement.kind}; only a home host has a bill of materials")
+        if planned.placement.kind != "home" or planned.placement.gpu is None:
+            raise BadRequest(
+                f"{name} is placed on {planned.placement.host_type} ({planned.placement.kind}); only a home host with "
+                f"GPUs has a bill of materials"
+            )
         name, disk = planned.placement.host_type, planned.placement.disk_gib
     bill = bill_of_materials(home_host(facts, name), facts, price, disk)
     if as_json:

@@ -212,7 +212,8 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
     if request.limits.engine not in ENGINES:
         limits = limits.model_copy(update={"engine": None, "engine_version": None})
     asked = question(request.model_copy(update={"limits": limits, "place": ELSEWHERE[0]}), facts)
-    own = [request.place] if request.place.kind != "local" else []
+    here = request.place.model_copy(update={"host": None}) if request.place.host in facts.cpu_hosts else request.place
+    own = [here] if here.kind != "local" else []
     places = [(_at(asked, place), place not in own) for place in dict.fromkeys([*own, *ELSEWHERE])]
     offers = [(at, hosts(facts, at.request)[0], elsewhere) for at, elsewhere in places]
     for gpu in wanted.values():

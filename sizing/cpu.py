@@ -4,7 +4,7 @@ The plan of the engine ``vllm-cpu``: on the machine at hand (place ``local``) or
 
 from __future__ import annotations
 
-from sizing import __version__
+from sizing import __version__, words
 from sizing.assembly import engine_settings, model_choice, serve
 from sizing.assumptions import assumptions
 from sizing.cpu_machines import Fit, fitted, machines
@@ -44,7 +44,7 @@ def plan_cpu(name: str, asked: Question) -> Plan:
     lost = tuple(
         Rejected(
             candidate=f"{fit.replicas} x {fit.machine.type}",
-            reason=f"meets the request at TPOT {fit.estimates.tpot_s.mean * 1000:.0f} ms, dearer or more slowly",
+            reason=f"meets the request ({words.latencies(fit.estimates)}), dearer or more slowly",
             usd_per_hour=fit.cost.usd_per_hour,
         )
         for fit in others

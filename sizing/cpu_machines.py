@@ -19,6 +19,7 @@ from sizing.kv_cache import Capacity, capacity
 from sizing.place_facts import CpuFacts, CpuHost
 from sizing.plan import Cost, Estimate, Estimates
 from sizing.question import Question
+from sizing.replica import Share
 from sizing.units import GIB
 from sizing.weights import weights as weights_per_stage
 
@@ -118,8 +119,7 @@ def fitted(asked: Question, machine: Machine) -> Fit | str:
 def _with(asked: Question, machine: Machine, carrying: int, spare: int) -> Fit:
     """*carrying* machines share the load at its peak; the spare ones stand by with the same settings."""
     load, cpu, limits = asked.request.load, asked.facts.cpu, asked.request.limits
-    peak = math.ceil((load.concurrency or 1) / (1 - limits.spare_share))
-    share = math.ceil(peak / carrying)
+    share = Share(load.concurrency, None).peak(limits.spare_share).of(carrying).concurrency or 1
     running = min(share, int(cpu.max_num_seqs.value))
     tokens = load.input_tokens + load.output_tokens
     kv_gib = int(cpu.smallest_kv_cache_gib.value)
@@ -145,14 +145,15 @@ def _estimates(asked: Question, machine: Machine, weights: int, share: int, runn
     step_s = cpu.step_s.value + weights / machine.read_bytes_per_s
     request_s = prefill_s * running + load.output_tokens * step_s
     ttft_s = prefill_s * (running + 1) / 2 + (waves - 1) * request_s
-    rate = replicas * running / request_s
+    most = replicas * running
+    rate = min(load.concurrency or 1, most) / request_s
     return Estimates(
         ttft_s=_estimate(cpu, machine, ttft_s + step_s),
         tpot_s=_estimate(cpu, machine, step_s if load.output_tokens else 0.0),
         output_tokens_per_s=_estimate(cpu, machine, rate * load.output_tokens),
         requests_per_s=_estimate(cpu, machine, rate),
-        saturation_concurrency=replicas * running,
-        saturation_requests_per_s=_estimate(cpu, machine, rate),
+        saturation_concurrency=most,
+        saturation_requests_per_s=_estimate(cpu, machine, most / request_s),
     )
 
 

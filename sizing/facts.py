@@ -210,9 +210,14 @@ _PURCHASE: TypeAdapter[Purchase] = TypeAdapter(Purchase)
 
 
 @lru_cache(maxsize=1)
+def precision_rules() -> dict[Precision, PrecisionRule]:
+    """data/precisions.toml."""
+    return TypeAdapter(dict[Precision, PrecisionRule]).validate_python(_table(DATA / "precisions.toml"))
+
+
+@lru_cache(maxsize=1)
 def load_facts() -> Facts:
     """Read every data file of the kit. The digest changes when any fact does."""
-    precisions = TypeAdapter(dict[Precision, PrecisionRule]).validate_python(_table(DATA / "precisions.toml"))
     with (DATA / "aws-instances.csv").open(newline="") as rows:
         instances = [_instance(row) for row in csv.DictReader(rows)]
     with (DATA / "prices.csv").open(newline="") as rows:
@@ -239,7 +244,7 @@ def load_facts() -> Facts:
         bill=BillFacts.model_validate(_table(DATA / "bill.toml")),
         licences=_by_name(_read(Licence, "licences"), "id", "licences"),
         segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(_table(DATA / "gpu-segments.toml")),
-        precisions=precisions,
+        precisions=precision_rules(),
         prices=prices,
         digest="sha256:" + digest.hexdigest(),
     )

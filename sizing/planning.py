@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from sizing import __version__
+from sizing import __version__, words
 from sizing.assembly import engine_settings, model_choice, serve
 from sizing.assumptions import assumptions
 from sizing.cpu import plan_cpu
@@ -30,7 +30,7 @@ from sizing.plan import (
     Rejected,
 )
 from sizing.question import Question, question
-from sizing.replica import saturation
+from sizing.replica import Share, saturation
 from sizing.request import Place, Request, Targets
 from sizing.search import COMPARED, Found, Option, search
 from sizing.warnings import warnings
@@ -137,26 +137,25 @@ def _runners_up(found: Found) -> list[Option]:
 def deployment_estimates(asked: Question, option: Option) -> Estimates:
     """What all replicas of *option* do together."""
 
-    def of_all_replicas(one: Estimate) -> Estimate:
-        return one.model_copy(
-            update={part: round(getattr(one, part) * option.replicas, 3) for part in ("mean", "low", "high")}
-        )
+    def times(one: Estimate, factor: float) -> Estimate:
+        return one.model_copy(update={part: round(getattr(one, part) * factor, 3) for part in ("mean", "low", "high")})
 
-    speed = option.performance
+    load, speed = asked.request.load, option.performance
+    all_busy = Share(load.concurrency, load.request_rate).times(option.replicas)
     together, rate = saturation(asked, option.setup, option.memory)
     return Estimates(
         ttft_s=speed.ttft_s,
         tpot_s=speed.tpot_s,
-        output_tokens_per_s=of_all_replicas(speed.output_tokens_per_s),
-        requests_per_s=of_all_replicas(speed.requests_per_s),
+        output_tokens_per_s=times(speed.output_tokens_per_s, all_busy),
+        requests_per_s=times(speed.requests_per_s, all_busy),
         saturation_concurrency=together * option.replicas,
-        saturation_requests_per_s=of_all_replicas(rate),
+        saturation_requests_per_s=times(rate, option.replicas),
     )
 
 
 def _lost(option: Option, best: Option) -> Rejected:
     more = option.cost.usd_per_hour - best.cost.usd_per_hour
-    speed = f"TTFT {option.performance.ttft_s.mean * 1000:.0f} ms, TPOT {option.performance.tpot_s.mean * 1000:.1f} ms"
+    speed = words.latencies(option.performance)
     if more >= CENT:
         reason = f"meets the request ({speed}) but costs {more:.2f} $/h more than {best.cost.usd_per_hour:.2f} $/h"
     else:
@@ -214,7 +213,7 @@ def _what_would_work(asked: Question, found: Found) -> str:
         if options:
             best = options[0]
             return (
-                f"{sentence} {how[0].upper()}{how[1:]} it works: {best.label}, {best.cost.usd_per_hour:.2f} $/h, TTFT "
-                f"{best.performance.ttft_s.mean * 1000:.0f} ms, TPOT {best.performance.tpot_s.mean * 1000:.1f} ms."
+                f"{sentence} {how[0].upper()}{how[1:]} it works: {best.label}, {best.cost.usd_per_hour:.2f} $/h, "
+                f"{words.latencies(best.performance)}."
             )
     return sentence

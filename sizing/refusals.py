@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sizing.eras import vllm_era
 from sizing.fact import Precision
+from sizing.facts import precision_rules
 from sizing.kv_cache import Capacity, KvLayout
 from sizing.overheads import Overhead
 from sizing.setup import Setup, tensor_parallel_sizes
@@ -121,8 +122,12 @@ def _outside_budget(setup: Setup, loaded: int, layout: KvLayout, overhead: Overh
 
 
 def _smaller(setup: Setup) -> str:
-    """The nearest change that makes the weights fit: more GPUs, then fewer bits."""
-    model, share = setup.model, setup.gpu_memory_utilization * setup.device_bytes
+    """The nearest change that makes the weights fit: more GPUs, then fewer bits that are published and run here."""
+    model, rules, share = setup.model, precision_rules(), setup.gpu_memory_utilization * setup.device_bytes
+
+    def has(precision: Precision) -> bool:
+        runs = setup.gpu.compute_capability >= rules[precision].min_compute_capability
+        return runs and model.repository(precision) is not None
 
     def fit(precision: Precision, tp: int) -> bool:
         return weights(model, precision, tp=tp, pp=setup.pp, text_only=setup.text_only)[0].total < ROOMY * share
@@ -133,5 +138,5 @@ def _smaller(setup: Setup) -> str:
     changes = [f"tp {tp}" for tp in sizes if tp > setup.tp and fit(setup.precision, tp)][:1]
     if setup.precision in ("bf16", "fp16"):
         fewer_bits: tuple[Precision, ...] = ("fp8", "awq")
-        changes += [precision for precision in fewer_bits if fit(precision, setup.tp)][:1]
+        changes += [precision for precision in fewer_bits if has(precision) and fit(precision, setup.tp)][:1]
     return f"{' or '.join(changes)} fits." if changes else "A GPU with more memory, or more of them, is needed."

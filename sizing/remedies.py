@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sizing import words
 from sizing.candidates import hosts, runs_on
 from sizing.errors import BadRequest, Unsupported
 from sizing.fact import Precision
@@ -193,8 +194,4 @@ def _pairs(asked: Variant, changes: list[_Change]) -> Iterator[Remedy]:
 
 
 def _outcome(replica: Replica) -> str:
-    speed = replica.performance
-    return (
-        f"TTFT {speed.ttft_s.mean * 1000:.0f} ms, TPOT {speed.tpot_s.mean * 1000:.1f} ms, "
-        f"KV cache {replica.memory.kv_cache_tokens:,} tokens"
-    )
+    return f"{words.latencies(replica.performance)}, KV cache {replica.memory.kv_cache_tokens:,} tokens"

@@ -60,6 +60,19 @@ class Share:
             return Share(math.ceil(self.concurrency / replicas), None)
         return Share(None, (self.request_rate or 0.0) / replicas)
 
+    def peak(self, spare_share: float) -> Share:
+        """The load at which the share of capacity that is to stay free is used up."""
+        busy = 1 - spare_share
+        if self.concurrency is not None:
+            return Share(math.ceil(round(self.concurrency / busy, 6)), None)  # 1 - 0.9 is a little under 0.1
+        return Share(None, (self.request_rate or 0.0) / busy)
+
+    def times(self, replicas: int) -> float:
+        """What all of *replicas* answer over what the fullest does: some have a request less in flight, or none."""
+        if self.concurrency is not None:
+            return self.concurrency / math.ceil(self.concurrency / replicas)
+        return float(replicas)
+
     def __str__(self) -> str:
         if self.concurrency is not None:
             return f"{self.concurrency} request{'' if self.concurrency == 1 else 's'} in flight"
@@ -235,7 +248,7 @@ class Replicas:
         target_ms = self.question.request.targets.ttft_ms
         if target_ms is not None and built.prompt_s * 1000 > target_ms:
             return Miss(
-                f"TTFT at least {built.prompt_s * 1000:.3g} ms, for one prompt alone; the target is {target_ms:g} ms",
+                f"TTFT at least {built.prompt_s * 1000:,.1f} ms, for one prompt alone; the target is {target_ms:g} ms",
                 nearness=target_ms / (built.prompt_s * 1000),
             )
         if share.concurrency is not None and (

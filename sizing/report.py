@@ -151,17 +151,17 @@ def _loads(request: Request, estimates: Estimates, replicas: int) -> list[float]
 def _curve(asked: Question, option: Option, estimates: Estimates) -> Iterator[Loaded]:
     """The chosen setup under ``_loads``, all replicas up."""
     for total in _loads(asked.request, estimates, option.replicas):
-        part = total / option.replicas
-        share = Share(math.ceil(part), None) if asked.request.load.request_rate is None else Share(None, part)
-        speed = loaded(asked, option.setup, option.memory, share)
+        whole = Share(math.ceil(total), None) if asked.request.load.request_rate is None else Share(None, total)
+        speed = loaded(asked, option.setup, option.memory, whole.of(option.replicas))
+        all_busy = whole.times(option.replicas)
         yield Loaded(
             load=total,
             ttft_s=speed.ttft_s,
             tpot_s=speed.tpot_s,
-            output_tokens_per_s=_times(speed.output_tokens_per_s, option.replicas),
-            requests_per_s=_times(speed.requests_per_s, option.replicas),
+            output_tokens_per_s=_times(speed.output_tokens_per_s, all_busy),
+            requests_per_s=_times(speed.requests_per_s, all_busy),
         )
 
 
-def _times(one: Estimate, replicas: int) -> Estimate:
-    return one.model_copy(update={part: getattr(one, part) * replicas for part in ("mean", "low", "high")})
+def _times(one: Estimate, factor: float) -> Estimate:
+    return one.model_copy(update={part: getattr(one, part) * factor for part in ("mean", "low", "high")})

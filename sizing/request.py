@@ -36,7 +36,7 @@ def _row(text: object) -> Row:
 
 
 def _row_text(row: Row) -> str:
-    return f"{'-' if row.gap_s is None else f'{row.gap_s:g}'} {row.input_tokens} {row.output_tokens}"
+    return f"{'-' if row.gap_s is None else f'{row.gap_s:.15g}'} {row.input_tokens} {row.output_tokens}"
 
 
 class Images(_Part):

@@ -9,7 +9,6 @@ meets. Every loser keeps its reason, in numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,7 +22,6 @@ from sizing.performance import Performance
 from sizing.plan import Cost, Rejected
 from sizing.question import Question
 from sizing.replica import Miss, Replica, Replicas, Shape, Share, loaded
-from sizing.request import Request
 from sizing.setup import Setup
 from sizing.units import GIB
 
@@ -57,7 +55,9 @@ class _Search:
         self.every = every
         self.question = question
         self.replicas = Replicas(question)
-        self.peak = _peak(question.request)
+        load, limits = question.request.load, question.request.limits
+        self.whole = Share(load.concurrency, load.request_rate)
+        self.peak = self.whole.peak(limits.spare_share)
         self.options: list[Option] = []
         self.rejected: list[Rejected] = []
         self.nearest: tuple[float, Rejected] | None = None
@@ -169,8 +169,7 @@ class _Search:
 
     def _priced(self, candidate: Candidate, replica: Replica, replicas: int) -> Option:
         asked = self.question
-        load = asked.request.load
-        expected = Share(load.concurrency, load.request_rate).of(replicas)
+        expected = self.whole.of(replicas)
         speed = replica.performance
         if expected != replica.share:
             speed = loaded(asked, replica.setup, replica.memory, expected)
@@ -178,7 +177,7 @@ class _Search:
         on_a_host = min(replicas, candidate.replicas_per_host)
         disk = disk_gib(asked.engine, checkpoint_bytes(asked.model, candidate.precision), on_a_host)
         lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, disk)
-        price = cost(lines, speed.requests_per_s.mean * replicas, load)
+        price = cost(lines, speed.requests_per_s.mean * self.whole.times(replicas), asked.request.load)
         return Option(candidate, replica.setup, replica.memory, speed, replicas, hosts, disk, price)
 
     def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer) -> str | None:
@@ -191,14 +190,6 @@ class _Search:
             f"a replica needs {need / GIB:.0f} GiB of host memory; of {together} on a host each gets "
             f"{have / GIB:.0f} GiB"
         )
-
-
-def _peak(request: Request) -> Share:
-    """The load at which the share of capacity that is to stay free is used up."""
-    load, busy = request.load, 1 - request.limits.spare_share
-    if load.concurrency is not None:
-        return Share(math.ceil(load.concurrency / busy), None)
-    return Share(None, (load.request_rate or 0.0) / busy)
 
 
 def _s(count: int) -> str:

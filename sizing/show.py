@@ -171,10 +171,11 @@ def _speed(row: Row) -> tuple[str, ...]:
     if row.estimates is None:
         return ("", "", "")
     figures = row.estimates
+    generates = bool(figures.output_tokens_per_s.mean)
     return (
         _figure(figures.ttft_s, 1000, 0),
-        _figure(figures.tpot_s, 1000, 1),
-        _figure(figures.output_tokens_per_s, 1, 0),
+        _figure(figures.tpot_s, 1000, 1) if generates else "",
+        _figure(figures.output_tokens_per_s, 1, 0) if generates else "",
     )
 
 

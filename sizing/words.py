@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
+from sizing.aims import Latencies
 from sizing.plan import Cost, Estimate, Estimates, Plan
 from sizing.request import Load, Targets
 
@@ -117,6 +118,12 @@ def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
         figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight", None),
     ]
     return every if estimates.output_tokens_per_s.mean else [one for one in every if one.name not in ("TPOT", "output")]
+
+
+def latencies(speed: Latencies) -> str:
+    """Mean TTFT, and TPOT where an answer has a second token."""
+    tpot = f", TPOT {speed.tpot_s.mean * 1000:.1f} ms" if speed.tpot_s.mean else ""
+    return f"TTFT {speed.ttft_s.mean * 1000:.0f} ms{tpot}"
 
 
 def provenance(plan: Plan) -> list[tuple[str, str, str]]:

@@ -152,3 +152,9 @@ def test_the_table_is_readable_at_any_width(columns: int, monkeypatch: pytest.Mo
 def test_a_bad_name_exits_2() -> None:
     done = qwenkit("compare", "prod-qwen3-8b", "--only", "L5,X9")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 2)
+
+
+def test_a_named_machine_without_a_gpu_is_compared_with_cards_at_home() -> None:
+    place = {"kind": "home", "host": next(host.id for host in FACTS.cpu_hosts.values() if host.place == "home")}
+    at_home = compare(asked("laptop", place=place), FACTS, "gpu", ["RTX 4090"])[0]
+    assert (at_home.verdict, at_home.place) == ("meets", "home")

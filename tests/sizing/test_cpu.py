@@ -74,3 +74,10 @@ def test_what_a_cpu_cannot_honour_is_refused_all_at_once() -> None:
 def test_an_unknown_cpu_host_is_named_with_the_file_to_add() -> None:
     with pytest.raises(UnknownFact, match=r"there is home-i7-14700kf.*cpu-hosts/<name>\.toml"):
         planned(place={"kind": "home", "host": "home-1x-rtx-4090"})
+
+
+def test_a_spare_machine_answers_nothing_more() -> None:
+    load, place = {"concurrency": 1, "input_tokens": 512, "output_tokens": 128}, {"kind": "aws-eks"}
+    alone, spare = (planned(load=load, place=place, limits={"min_replicas": replicas}) for replicas in (1, 2))
+    assert spare.estimates.requests_per_s.mean == alone.estimates.requests_per_s.mean
+    assert spare.estimates.saturation_requests_per_s.mean == 2 * alone.estimates.saturation_requests_per_s.mean

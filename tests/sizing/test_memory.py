@@ -240,3 +240,11 @@ def test_an_unknown_version_says_so_and_widens_the_band() -> None:
 def test_yarn_is_switched_on_only_beyond_the_native_length() -> None:
     assert ask("qwen3-8b", "H100", max_model_len=40_960).yarn_factor is None
     assert ask("qwen3-8b", "H100", max_model_len=40_961).yarn_factor == 4.0
+
+
+def test_fewer_bits_are_suggested_only_where_a_checkpoint_exists_and_the_card_runs_it() -> None:
+    """A T4 has no fp8 kernel, and nobody published Qwen3-Embedding-8B in 4 bits."""
+    assert "fp8" not in (ask("qwen3-8b", "T4", precision="fp16").reason or "")
+    answer = ask("qwen3-embedding-8b", "T4", precision="fp16")
+    assert answer.reason
+    assert answer.reason.endswith("tp 2 fits.")

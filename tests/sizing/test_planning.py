@@ -200,3 +200,26 @@ def test_a_target_within_the_band_is_warned_of(made: Plan) -> None:
         if target_ms is not None and estimate.high * 1000 > target_ms and made.placement.gpu
     }
     assert warned == over
+
+
+@pytest.mark.parametrize(("concurrency", "replicas"), [(1, 1), (1, 4), (5, 4), (8, 4)])
+def test_replicas_answer_no_more_requests_than_are_in_flight(concurrency: int, replicas: int) -> None:
+    """Little's law: what is in flight is the rate times the time of a request, however many replicas stand by."""
+    load = Load(concurrency=concurrency, input_tokens=1000, output_tokens=200)
+    request = Request(model="qwen3-8b", load=load, place=Place(kind="aws-eks"), limits=Limits(min_replicas=replicas))
+    made = plan("x", request, FACTS)
+    seen = made.estimates
+    request_s = seen.ttft_s.mean + 199 * seen.tpot_s.mean
+    assert seen.requests_per_s.mean * request_s == pytest.approx(concurrency, rel=0.02)
+    hourly_tokens = seen.output_tokens_per_s.mean * 3600
+    assert float(made.cost.usd_per_million_output_tokens or 0) == pytest.approx(
+        float(made.cost.usd_per_hour) / hourly_tokens * 1e6, rel=0.001
+    )
+
+
+def test_what_lost_says_nothing_of_tokens_where_none_are_generated() -> None:
+    load = Load(concurrency=8, input_tokens=1000)
+    request = Request(model="qwen3-embedding-8b", load=load, place=Place(kind="aws-eks"))
+    made = plan("x", request, FACTS)
+    assert made.runners_up
+    assert not [lost.reason for lost in (*made.runners_up, *made.rejected) if "TPOT" in lost.reason]

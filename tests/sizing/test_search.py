@@ -240,3 +240,8 @@ def test_what_a_budget_rules_out_is_named_by_the_cheapest_host_that_holds_the_mo
     assert found.nearest is not None
     assert found.nearest.candidate == str(cheapest.candidate)
     assert "the budget is 5 $/h" in found.nearest.reason
+
+
+def test_a_tenth_of_the_capacity_in_use_is_ten_times_the_load() -> None:
+    assert [Share(count, None).peak(0.9) for count in (1, 7, 100)] == [Share(10 * count, None) for count in (1, 7, 100)]
+    assert Share(3, None).peak(0.2) == Share(4, None)

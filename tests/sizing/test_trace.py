@@ -128,3 +128,9 @@ def test_binary_is_no_trace(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadRequest, match="not UTF-8"):
         read_trace(tmp_path / "t.jsonl")
+
+
+def test_a_gap_comes_back_from_json_to_the_microsecond(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,10,10\n1234.567891,10,10\n1300,10,10\n")
+    request = read_request(write_request(tmp_path, 'trace = "t.csv"'))
+    assert Request.model_validate_json(request.model_dump_json()) == request
