@@ -61,12 +61,16 @@ class Candidate:
 
     @property
     def replicas_per_host(self) -> int:
-        """Replicas that a host has to do with."""
+        """Replicas that a host has cards for."""
         return self.host.gpus // self.tp
 
     def hosts_for(self, replicas: int) -> int:
         """Hosts that *replicas* take."""
         return replicas * self.pp if self.pp > 1 else -(-replicas // self.replicas_per_host)
+
+    def fullest(self, replicas: int) -> int:
+        """Of *replicas*, those on the fullest host."""
+        return -(-replicas // self.hosts_for(replicas))
 
     def __str__(self) -> str:
         kv = ", fp8 KV" if self.kv_cache_dtype == "fp8" else ""
@@ -220,8 +224,7 @@ def candidates(
                 continue
             tp = 1
             while tp <= host.gpus:
-                if host.gpus % tp == 0:
-                    yield Candidate(host, tp, precision, repository, kv)
+                yield Candidate(host, tp, precision, repository, kv)
                 tp *= 2
 
 

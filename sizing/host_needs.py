@@ -58,10 +58,10 @@ def disk_gib(engine: Engine, weight_bytes: int, replicas: int) -> int:
     return math.ceil(needs.system_disk_gib + image_gib + replicas * needs.weights_disk_share * weight_bytes / GIB)
 
 
-def pod(usable_memory_bytes: int, vcpu: int, gpus: int, replicas_per_host: int, weight_bytes: int) -> Pod:
+def pod(usable_memory_bytes: int, vcpu: int, gpus: int, replicas: int, weight_bytes: int) -> Pod:
     """A replica's share of its host: whole GiB of memory, CPU as a small request, /dev/shm by its number of GPUs."""
     needs = host_needs()
-    share = needs.pod_share / replicas_per_host
+    share = needs.pod_share / replicas
     return Pod(
         cpu_request_millicores=min(int(vcpu * 1000 * share), needs.cpu_request_millicores_per_gpu * gpus),
         cpu_limit_millicores=None,

@@ -108,7 +108,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             kv_cache_tokens_high=answer.kv_cache_tokens_high,
             max_concurrency=round(answer.max_concurrency, 3),
         ),
-        pod=pod(host.usable_memory_bytes, host.vcpu, setup.tp, candidate.replicas_per_host, weight_bytes),
+        pod=pod(host.usable_memory_bytes, host.vcpu, setup.tp, candidate.fullest(best.replicas), weight_bytes),
         serve=serve(asked, estimates, weight_bytes),
         estimates=estimates,
         cost=best.cost,

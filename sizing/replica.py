@@ -230,7 +230,7 @@ class Replicas:
                 limit="memory",
             )
         alone_s = 0.0
-        if shape.pp == 1 and asked.request.load.output_tokens:
+        if shape.pp == 1 and asked.request.load.output_tokens > 1:
             step = StepModel.of(setup)
             alone_s = step.step_s(1, 1, 0, 0) / step.tokens_per_step
         scheduler = _scheduler(asked, setup, answer)

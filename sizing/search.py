@@ -150,9 +150,9 @@ class _Search:
             low = high
         if isinstance(best, Miss):
             return best
-        if problem := self._too_little_host_memory(candidate, best.memory):
-            return Miss(problem)
         replicas = low + spare
+        if problem := self._too_little_host_memory(candidate, best.memory, candidate.fullest(replicas)):
+            return Miss(problem)
         option = self._priced(candidate, best, replicas)
         budget = limits.usd_per_hour
         if budget is not None and option.cost.usd_per_hour > Decimal(str(budget)):
@@ -174,14 +174,14 @@ class _Search:
         if expected != replica.share:
             speed = loaded(asked, replica.setup, replica.memory, expected)
         hosts = candidate.hosts_for(replicas)
-        on_a_host = min(replicas, candidate.replicas_per_host)
-        disk = disk_gib(asked.engine, checkpoint_bytes(asked.model, candidate.precision), on_a_host)
+        weight_bytes = checkpoint_bytes(asked.model, candidate.precision)
+        disk = disk_gib(asked.engine, weight_bytes, candidate.fullest(replicas))
         lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, disk)
         price = cost(lines, speed.requests_per_s.mean * self.whole.times(replicas), asked.request.load)
         return Option(candidate, replica.setup, replica.memory, speed, replicas, hosts, disk, price)
 
-    def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer) -> str | None:
-        host, together = candidate.host, candidate.replicas_per_host
+    def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer, together: int) -> str | None:
+        host = candidate.host
         need = replica_memory_bytes(self.question.engine, candidate.tp, answer.host_memory_bytes)
         have = pod(host.usable_memory_bytes, host.vcpu, candidate.tp, together, 0).memory_bytes
         if need <= have:

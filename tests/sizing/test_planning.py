@@ -223,3 +223,10 @@ def test_what_lost_says_nothing_of_tokens_where_none_are_generated() -> None:
     made = plan("x", request, FACTS)
     assert made.runners_up
     assert not [lost.reason for lost in (*made.runners_up, *made.rejected) if "TPOT" in lost.reason]
+
+
+def test_an_answer_of_one_token_meets_any_tpot() -> None:
+    load = Load(concurrency=4, input_tokens=100, output_tokens=1)
+    free = Request(model="qwen3-8b", load=load, place=Place(kind="aws-eks"))
+    tight = free.model_copy(update={"targets": Targets(tpot_ms=1)})
+    assert plan("x", tight, FACTS).placement == plan("x", free, FACTS).placement

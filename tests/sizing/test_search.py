@@ -53,7 +53,7 @@ def asked(number: int) -> Question:
 
 def usd_per_hour(one: Question, candidate: Candidate, replicas: int) -> Decimal:
     weight_bytes = checkpoint_bytes(one.model, candidate.precision)
-    disk = disk_gib(one.engine, weight_bytes, min(replicas, candidate.replicas_per_host))
+    disk = disk_gib(one.engine, weight_bytes, candidate.fullest(replicas))
     lines = place_lines(FACTS, one.request.place, candidate.host.type, candidate.hosts_for(replicas), disk)
     return sum((line.usd_per_hour for line in lines), Decimal(0))
 
@@ -62,13 +62,13 @@ def carries(one: Question, candidate: Candidate, replicas: int) -> bool:
     """Whether any settings of the engine let so many replicas of *candidate* meet every target."""
     shape = Shape(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype)
     share = Share(one.request.load.concurrency, one.request.load.request_rate).of(replicas)
-    replica = Replicas(one)
+    replica, spare = Replicas(one), one.request.limits.spare_replicas
     for tuning in replica.tunings(share):
         result = replica.tried(shape, share, tuning)
         if isinstance(result, Replica):
             need = replica_memory_bytes(one.engine, candidate.tp, result.memory.host_memory_bytes)
             host = candidate.host
-            part = pod(host.usable_memory_bytes, host.vcpu, candidate.tp, candidate.replicas_per_host, 0)
+            part = pod(host.usable_memory_bytes, host.vcpu, candidate.tp, candidate.fullest(replicas + spare), 0)
             return need <= part.memory_bytes
     return False
 
@@ -87,7 +87,7 @@ def cheaper(one: Question, chosen: Candidate, limit: Decimal) -> Iterator[str]:
                     break
                 key = (
                     candidate.host.gpu.id,
-                    candidate.host.usable_memory_bytes // candidate.replicas_per_host // GIB,
+                    candidate.host.usable_memory_bytes // candidate.fullest(replicas + spare) // GIB,
                     candidate.tp,
                     candidate.precision,
                     candidate.kv_cache_dtype,
@@ -245,3 +245,21 @@ def test_what_a_budget_rules_out_is_named_by_the_cheapest_host_that_holds_the_mo
 def test_a_tenth_of_the_capacity_in_use_is_ten_times_the_load() -> None:
     assert [Share(count, None).peak(0.9) for count in (1, 7, 100)] == [Share(10 * count, None) for count in (1, 7, 100)]
     assert Share(3, None).peak(0.2) == Share(4, None)
+
+
+def on_cards_of_ones_own(count: int) -> Plan:
+    """Qwen3-32B in 8 bits, which takes two of these cards, on a host with *count* of them and 64 GiB of memory."""
+    host = home_host(FACTS, "home-2x-rtx-4090").model_copy(update={"id": "own", "gpu_count": count, "memory_gib": 64})
+    load, limits = Load(concurrency=4, input_tokens=500, output_tokens=100), Limits(precision="fp8")
+    request = Request(model="qwen3-32b", load=load, place=Place(kind="home", host="own"), limits=limits)
+    return plan("own", request, FACTS.model_copy(update={"hosts": {"own": host}}))
+
+
+@pytest.mark.parametrize(("count", "used"), [(2, 2), (3, 2), (5, 4), (7, 4)])
+def test_a_replica_may_leave_cards_of_its_host_free(count: int, used: int) -> None:
+    made = on_cards_of_ones_own(count)
+    assert (made.engine.tp, made.placement.replicas, made.placement.gpus_per_host) == (used, 1, count)
+
+
+def test_a_replica_alone_on_its_host_has_the_memory_of_all_of_it() -> None:
+    assert on_cards_of_ones_own(8).pod.memory_bytes == on_cards_of_ones_own(2).pod.memory_bytes
