@@ -42,8 +42,10 @@ class Seen:
 
 
 def _weighted(parts: Sequence[tuple[float, Sequence[float]]]) -> list[tuple[float, float]]:
-    """(value, weight) of all parts, ascending; the weights of a part share the part's."""
-    return sorted((value, share / len(values)) for share, values in parts if share and values for value in values)
+    """(value, weight) of all parts that have any, ascending; weights sum to 1, those of a part share the part's."""
+    seen = [(share, values) for share, values in parts if share and values]
+    whole = sum(share for share, _ in seen)
+    return sorted((value, share / whole / len(values)) for share, values in seen for value in values)
 
 
 def _mean(values: Sequence[float]) -> float:

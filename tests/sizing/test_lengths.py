@@ -44,6 +44,12 @@ def test_where_lengths_differ_percentiles_lie_apart(traffic: Traffic) -> None:
     assert seen.ttft_s.p99 > 1.5 * seen.ttft_s.mean
 
 
+def test_a_first_wave_of_answers_without_a_second_token_takes_nothing_from_tpot() -> None:
+    short, long = ((256, 1),) * 2, ((256, 64),) * 2
+    first, last = perform(closed(2, lengths=short + long)), perform(closed(2, lengths=long + short))
+    assert first.tpot_s.mean == pytest.approx(last.tpot_s.mean, rel=0.05)
+
+
 def test_the_same_sample_gives_the_same_figures() -> None:
     assert perform(closed(32, lengths=VARIED)) == perform(closed(32, lengths=VARIED))
 
