@@ -16,6 +16,7 @@ from sizing import __version__, words
 from sizing.assembly import engine_settings, model_choice, serve
 from sizing.assumptions import assumptions
 from sizing.cpu import plan_cpu
+from sizing.demand import longest_request
 from sizing.engine_args import Settings
 from sizing.errors import DoesNotFit, KitError
 from sizing.facts import Facts
@@ -167,7 +168,7 @@ def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
     """Ways to ask for less or of more hardware, mildest first: each alone, all at once, larger hosts, the cloud."""
     request, length = asked.request, asked.max_model_len
     limits = request.limits
-    shorter = request.load.input_tokens + request.load.output_tokens
+    shorter = min(length, longest_request(request.load))
     single: list[tuple[str, dict[str, object]]] = []
     if limits.kv_cache_dtype == "auto":
         single.append(("without limits.kv_cache_dtype", {"kv_cache_dtype": None}))

@@ -15,6 +15,7 @@ from typing import Any
 
 from sizing import words
 from sizing.candidates import hosts, runs_on
+from sizing.demand import longest_request
 from sizing.errors import BadRequest, Unsupported
 from sizing.fact import Precision
 from sizing.gpu_facts import Gpu
@@ -140,9 +141,8 @@ def _changes(asked: Variant, precisions: list[Precision]) -> Iterator[_Change]:
         lambda value: f"{value} cards",
     )
     yield from (weights(precision) for precision in precisions[1:] if precision not in good)
-    shortest = load.input_tokens + load.output_tokens
     yield _Change(
-        range(question.max_model_len - LENGTH_STEP, shortest - 1, -LENGTH_STEP),
+        range(question.max_model_len - LENGTH_STEP, longest_request(load) - 1, -LENGTH_STEP),
         lambda variant, value: replace(variant, question=replace(variant.question, max_model_len=value)),
         lambda value: f"max_model_len {value} instead of {question.max_model_len}",
     )

@@ -60,3 +60,12 @@ def test_a_shorter_context_is_a_remedy_where_one_request_does_not_fit() -> None:
 def test_a_card_without_a_kernel_for_any_asked_precision_is_refused_in_a_sentence() -> None:
     with pytest.raises(Unsupported, match="T4 runs Qwen3-8B in no precision"):
         remedies(asked(precision="fp8"), FACTS.gpu("T4"))
+
+
+@pytest.mark.parametrize(("spread", "helps"), [(0.0, True), (3000.0, True), (9000.0, False)])
+def test_the_context_is_not_shortened_below_the_longest_request(spread: float, helps: bool) -> None:
+    load = Load(concurrency=1, input_tokens=3000, output_tokens=300, input_tokens_stddev=spread)
+    limits = Limits(max_model_len=40_000, precision="bf16")
+    request = Request(model="qwen3-8b", load=load, place=Place(kind="aws-eks"), limits=limits)
+    verdict = remedies(question(request, FACTS), FACTS.gpu("A10G"))
+    assert any(remedy.change.startswith("max_model_len") for remedy in verdict.remedies) == helps
