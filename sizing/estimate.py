@@ -229,7 +229,7 @@ def _speed_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[st
     if question.load is None or question.gpu is None:
         return {}
     load = question.load
-    running = running_requests(held, setup, load.input_tokens + load.output_tokens // 2)  # half answered on average
+    running = running_requests(held, setup, load.traffic)
     speed = performance(setup, load.traffic, max(held.kv_cache_tokens, load.input_tokens + load.output_tokens), running)
     return {
         "ttft_ms": _figure(speed.ttft_s, 1000),

@@ -314,7 +314,7 @@ class Replicas:
 def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) -> Performance:
     """What a replica of *setup* does under *share* of the question's load."""
     arriving = _arriving(asked, share)
-    running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
+    running = running_requests(answer, setup, arriving)
     return performance(setup, arriving, answer.kv_cache_tokens, running)
 
 
@@ -330,12 +330,13 @@ def saturation(asked: Question, setup: Setup, answer: MemoryAnswer) -> tuple[int
 
 def _scheduler(asked: Question, setup: Setup, answer: MemoryAnswer) -> Scheduler:
     arriving = _arriving(asked, Share(1, None))
-    running = running_requests(answer, setup, arriving.input_tokens + arriving.output_tokens)
+    running = running_requests(answer, setup, arriving)
     return Scheduler(setup, StepModel.of(setup), arriving, answer.kv_cache_tokens, running)
 
 
-def running_requests(answer: MemoryAnswer, setup: Setup, request_tokens: int) -> int:
-    """Requests of *request_tokens* that one replica's KV cache holds at once: at least 1, at most max_num_seqs."""
+def running_requests(answer: MemoryAnswer, setup: Setup, arriving: Traffic) -> int:
+    """Requests that one replica's KV cache holds at once, half answered on average: from 1 to max_num_seqs."""
+    request_tokens = arriving.input_tokens + arriving.output_tokens // 2
     full_length = max(1.0, answer.max_concurrency * setup.max_model_len / request_tokens)
     return max(1, min(setup.max_num_seqs, int(full_length)))
 

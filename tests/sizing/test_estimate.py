@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from sizing.errors import BadRequest
 from sizing.estimate import answers, read_questions
 from sizing.facts import load_facts
+from sizing.planning import plan
+from sizing.request import Limits, Load, Place, Request
 
 FACTS = load_facts()
 WORKED = [
@@ -158,3 +160,17 @@ def test_a_nightly_is_answered_as_a_release_and_says_so() -> None:
     answer = ask(model="qwen3-8b", gpu="H100", engine="sglang", engine_version="nightly-dev-20260216-a1")
     assert answer["engine_version"] == "0.5.9"
     assert "nightly-dev-20260216-a1 is taken for the release 0.5.9" in answer["notes"]
+
+
+def test_a_plan_and_a_what_if_of_its_settings_expect_the_same() -> None:
+    """Also where the KV cache is full: a GPU of 24 GB does not hold 16 requests of 2000 + 4000 tokens to their end."""
+    load = {"concurrency": 16, "input_tokens": 2000, "output_tokens": 4000}
+    limits = Limits(gpus=("A10G",), precision="fp8")
+    request = Request(model="qwen3-8b", load=Load.model_validate(load), place=Place(kind="aws-eks"), limits=limits)
+    made = plan("x", request, FACTS)
+    names = ("tp", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization")
+    told_engine = {name: getattr(made.engine, name) for name in names}
+    version = made.engine.version
+    told = ask(model="qwen3-8b", precision="fp8", gpu="A10G", engine_version=version, load=load, **told_engine)
+    for name in ("ttft", "tpot"):
+        assert told[f"{name}_ms"]["mean"] == pytest.approx(getattr(made.estimates, f"{name}_s").mean * 1000, rel=1e-3)
