@@ -9,6 +9,7 @@ from rich.text import Text
 
 from sizing.plan import Plan
 from sizing.recommend import Advice, Recommendation
+from sizing.words import besides
 
 
 def advice_view(advice: Advice, explain: bool) -> RenderableType:
@@ -43,7 +44,8 @@ def _panel(rank: int, one: Recommendation) -> Panel:
     load = made.request.load
     grid.add_row(
         "speed",
-        f"{load.concurrency} at once of {load.input_tokens:,} + {load.output_tokens:,} tokens: TTFT "
+        f"{load.concurrency} at once of {load.input_tokens:,} + {load.output_tokens:,} tokens"
+        f"{''.join(besides(load))}: TTFT "
         f"{estimates.ttft_s.mean * 1000:,.0f} ms ({estimates.ttft_s.low * 1000:,.0f} to "
         f"{estimates.ttft_s.high * 1000:,.0f}), TPOT {estimates.tpot_s.mean * 1000:.1f} ms "
         f"({estimates.tpot_s.low * 1000:.1f} to {estimates.tpot_s.high * 1000:.1f})",

@@ -14,7 +14,7 @@ from decimal import Decimal
 from sizing.errors import BadRequest
 from sizing.facts import Facts
 from sizing.host_needs import disk_gib, replica_memory_bytes
-from sizing.place_facts import HomeHost
+from sizing.place_facts import CpuHost, HomeHost
 from sizing.units import HOURS_PER_MONTH, gib
 
 BTU_PER_HOUR_PER_W = 3.412142  # 3600 J / 1055.056 J
@@ -89,7 +89,7 @@ def bill_of_materials(
             f"{host.gpu_count} x {gpu.id}, {gpu.spec_memory_gb:g} GB each",
             f"holds the model; capped at {host.power_limit_w_per_gpu} of {gpu.tdp_w} W",
             cards,
-            "launch price" if cards is not None else "",
+            "launch price, undated" if cards is not None else "",
         ),
         Part(
             "CPU",
@@ -110,7 +110,7 @@ def bill_of_materials(
             "CPU, board, memory, NVMe, supply, case" if cards is not None else "cards included",
             "a planning assumption, as told below",
             host.hardware_usd - (cards or 0),
-            dated,
+            f"assumed {dated}",
         ),
     )
     heat = round(host.load_w * BTU_PER_HOUR_PER_W)
@@ -134,9 +134,20 @@ def bill_of_materials(
             f"{_month(host.idle_w, price)} $ idle.",
             f"Heat: all of it stays in the room: {heat} BTU/h under load, as much as a fan heater of {host.load_w} W.",
             f"Noise of the {gpu.id}: {noise}.",
-            *_circuit(host.load_w, known.circuit_w),
+            *circuit(host.load_w, known.circuit_w),
             f"Prices and watts: {host.source}.",
         ),
+    )
+
+
+def without_cards(host: CpuHost) -> str:
+    """Why a machine without a GPU gets no bill, and what is known of it instead."""
+    if host.place != "home":
+        return f"{host.id} is rented, not built: it has no bill of materials"
+    return (
+        f"{host.id} has no GPU, around which a bill of materials is drawn up; what is known: {host.cpu}, "
+        f"{host.memory_gib} GiB, {host.hardware_usd} $ together (assumed {host.hardware_usd_dated}), {host.load_w} W "
+        f"under load, {host.idle_w} W idle"
     )
 
 
@@ -161,18 +172,18 @@ def power_supply_w(cards: int, card_w: int, facts: Facts) -> int:
     return count * next(size for size in known.psu_sizes_w if count * size >= need)
 
 
-def _supplies(psu_w: int, facts: Facts) -> str:
-    count = math.ceil(psu_w / facts.bill.psu_sizes_w[-1])
-    return "a size sold" if count == 1 else f"{count} of {psu_w // count} W"
-
-
-def _circuit(load_w: int, circuit_w: tuple[int, int]) -> tuple[str, ...]:
-    """What a household circuit has to say; nothing where every one carries the host."""
+def circuit(load_w: int, circuit_w: tuple[int, int]) -> tuple[str, ...]:
+    """What household circuits of these two capacities have to say of *load_w*; nothing where each carries it."""
     american, european = circuit_w
     if load_w <= american:
         return ()
     more = f"; nor does one of 230 V and 16 A ({european} W)" if load_w > european else ""
     return (f"A circuit of 120 V and 15 A does not carry it for long ({american} W){more}.",)
+
+
+def _supplies(psu_w: int, facts: Facts) -> str:
+    count = math.ceil(psu_w / facts.bill.psu_sizes_w[-1])
+    return "a size sold" if count == 1 else f"{count} of {psu_w // count} W"
 
 
 def _month(watts: int, usd_per_kwh: Decimal) -> Decimal:

@@ -320,11 +320,13 @@ def bom(
     """The bill of materials of a home host: parts and why, power supply, watts, heat, electricity a month."""
     from dataclasses import asdict
 
-    from sizing.bill import bill_of_materials, electricity_price
+    from sizing.bill import bill_of_materials, electricity_price, without_cards
     from sizing.facts import load_facts
     from sizing.home_hosts import home_host
 
     facts, price, disk = load_facts(), electricity_price(usd_per_kwh), None
+    if name in facts.cpu_hosts:
+        raise BadRequest(without_cards(facts.cpu_hosts[name]))
     if name not in facts.hosts and (name in _deployments() or os.sep in name):
         _, planned = _planned(name, None)
         if planned.placement.kind != "home" or planned.placement.gpu is None:

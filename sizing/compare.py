@@ -24,7 +24,7 @@ from sizing.facts import Facts
 from sizing.gpu_facts import Gpu
 from sizing.ledger import LedgerLine
 from sizing.plan import Estimates
-from sizing.planning import deployment_estimates
+from sizing.planning import deployment_estimates, plan
 from sizing.question import Question, question
 from sizing.request import Limits, Place, Request, Targets
 from sizing.search import Found, Option, search
@@ -69,6 +69,7 @@ class Row(BaseModel):
     usd_per_million_output_tokens: Decimal | None = None  # None also where nothing is generated
     usd_per_million_tokens: Decimal | None = None  # input and output
     prices_dated: str | None = None
+    outside: str = ""  # what the request's own limits say against it; "" where they allow it
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +97,86 @@ class _Way:
 
 def compare(request: Request, facts: Facts, by: By, only: Sequence[str] = ()) -> tuple[Row, ...]:
     """
-    A row for every GPU, precision or engine (or *only* these): what meets the request first, cheapest first.
+    A row for every GPU, precision or engine (or *only* these): what meets the request first, cheapest first, and prices
+    alike to the cent as the plan would choose. What the request's limits exclude comes after all that they allow. A
+    request for the CPU engine, compared by all GPUs, also has the row of its own plan.
 
     Raises:
         UnknownFact: a name in *only* that no fact describes; every one of them.
         KitError: whatever ``question.question`` raises about the request itself.
     """
     subjects = {"gpu": _gpus, "precision": _precisions, "engine": _engines}[by](request, facts, only)
-    return tuple(sorted((_row(subject, ways) for subject, ways in subjects), key=_order))
+    rows = [
+        _row(subject, ways).model_copy(update={"outside": _outside(request, facts, by, subject)})
+        for subject, ways in subjects
+    ]
+    if by == "gpu" and request.limits.engine not in (None, *ENGINES) and not only:
+        rows.append(_own(request, facts))
+    return tuple(sorted(rows, key=lambda row: _order(row, facts)))
 
 
-def _order(row: Row) -> tuple[object, ...]:
+def _outside(request: Request, facts: Facts, by: By, subject: str) -> str:
+    """Which limit of *request* excludes *subject*, and what it allows."""
+    limits, allowed = request.limits, {}
+    if by == "gpu":
+        if limits.gpus is not None:
+            allowed["gpus"] = tuple(facts.gpu(name).id for name in limits.gpus)
+        if limits.engine is not None and limits.engine not in ENGINES:
+            allowed["engine"] = (limits.engine,)
+    elif (named := getattr(limits, by)) is not None:
+        allowed[by] = (named,)
+    told = [f"limits.{name} allows {', '.join(names)}" for name, names in allowed.items() if subject not in names]
+    return "; ".join(told)
+
+
+def _own(request: Request, facts: Facts) -> Row:
+    """The row of the request's own plan, on machines without a GPU."""
+    try:
+        made = plan(request.model, request, facts)
+    except KitError as refusal:
+        return Row(subject="CPU", verdict="cannot", reason=" ".join(refusal.problems))
+    engine, placement, priced = made.engine, made.placement, made.cost.usd_per_hour > 0
+    where = f"{placement.kind} {placement.region}" if placement.region else placement.kind
+    return Row(
+        subject="CPU",
+        verdict="meets",
+        reason="",
+        place=where,
+        host=placement.host_type,
+        hosts=placement.hosts,
+        gpus=0,
+        replicas=placement.replicas,
+        engine=engine.name,
+        engine_version=engine.version,
+        precision=made.model.precision,
+        kv_cache_dtype=engine.kv_cache_dtype,
+        tp=engine.tp,
+        pp=engine.pp,
+        max_model_len=engine.max_model_len,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        device_bytes=made.memory.device_bytes,
+        ledger=made.memory.ledger,
+        kv_cache_tokens=made.memory.kv_cache_tokens,
+        estimates=made.estimates,
+        usd_per_hour=made.cost.usd_per_hour if priced else None,
+        usd_per_million_output_tokens=made.cost.usd_per_million_output_tokens if priced else None,
+        usd_per_million_tokens=made.cost.usd_per_million_tokens if priced else None,
+        prices_dated=made.cost.prices_dated if priced else None,
+    )
+
+
+def _order(row: Row, facts: Facts) -> tuple[object, ...]:
     figures = row.estimates
     return (
+        row.outside != "",
         ("meets", "misses", "cannot").index(row.verdict),
         row.usd_per_hour is None,
+        round(row.usd_per_hour or 0, 2),
+        facts.precisions[row.precision].tier if row.precision else 0,
+        row.kv_cache_dtype == "fp8",
         row.usd_per_hour or 0,
+        list(facts.precisions).index(row.precision) if row.precision else 0,
         row.gpus or 0,
         figures.tpot_s.mean if figures else 0,
         row.subject,

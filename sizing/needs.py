@@ -16,6 +16,7 @@ from functools import lru_cache
 from sizing.errors import UnknownFact
 from sizing.fact import DATA, Fact, Sourced
 from sizing.model_facts import Model
+from sizing.request import Images
 
 
 class Need(Fact):
@@ -29,6 +30,8 @@ class Need(Fact):
     thinking: bool = False
     input_tokens: int
     output_tokens: int
+    images: Images | None = None
+    audio_s: float | None = None
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     benchmark: str | None = None

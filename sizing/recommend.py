@@ -9,11 +9,13 @@ carries comes with a whole plan, until there are enough. Nothing here knows a mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sizing.bill import power_supply_w
+from sizing.candidates import hosts
 from sizing.cards import home_against_cloud
+from sizing.cost import place_lines
 from sizing.errata import Erratum, touching
 from sizing.errors import DoesNotFit, KitError
 from sizing.facts import Facts, Licence
@@ -30,6 +32,7 @@ from sizing.search import search
 from sizing.units import gib
 from sizing.weights import weights
 from sizing.wish import Hardware, Wish, as_request, checked
+from sizing.words import hardware
 
 SHOWN = 3  # models named in a refusal
 
@@ -94,6 +97,8 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
     """
     needs = checked(wish, facts)
     places = list(_places(wish.hardware, facts))
+    if (least := _entrance(wish, needs, places)) is not None:
+        raise DoesNotFit(f"{least}; {_cheapest_at_all(wish, needs, places)}")
     wanted = wish.answers or load_advice().answers
     found: list[Recommendation] = []
     passed: list[PassedOver] = []
@@ -119,30 +124,29 @@ def recommend(wish: Wish, facts: Facts) -> Advice:
             )
         )
     if not found:
-        raise DoesNotFit(_nothing(wish, needs, passed))
+        raise DoesNotFit(_nothing(wish, needs, places, passed))
     subjects = {*wish.needs, *(one.model.key for one in found), *(one.plan.placement.gpu or "" for one in found)}
     return Advice(wish, tuple(found), tuple(passed), _notes(wish, found, facts), touching(subjects))
 
 
-def _places(hardware: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
+def _places(on: Hardware, facts: Facts) -> Iterator[tuple[Place, Facts]]:
     """Where to look, each with the facts that describe it: a host of one's own is a fact of this question only."""
-    if hardware.cpu_only and hardware.host is None:
+    if on.cpu_only and on.host is None:
         yield Place(kind="local"), facts
-    elif hardware.host is not None:
-        yield Place(kind="home", host=hardware.host), facts
-    elif hardware.gpu is not None:
-        own = _own_host(hardware, facts)
+    elif on.host is not None:
+        yield Place(kind="home", host=on.host), facts
+    elif on.gpu is not None:
+        own = _own_host(on, facts)
         yield Place(kind="home", host=own.id), facts.model_copy(update={"hosts": {own.id: own}})
     else:
-        yield Place(kind="aws-ec2", region=hardware.region), facts
+        yield Place(kind="aws-ec2", region=on.region), facts
         yield Place(kind="rented"), facts
-        for host in facts.hosts.values():  # larger ones are bought on purpose: by their name
-            yield Place(kind="home", host=host.id), facts
+        yield Place(kind="home"), facts
 
 
-def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
+def _own_host(on: Hardware, facts: Facts) -> HomeHost:
     """A host around the asker's cards: what it cost is spent, so only its electricity counts."""
-    gpu, count, rule = facts.gpu(hardware.gpu or ""), hardware.count, facts.home_rule
+    gpu, count, rule = facts.gpu(on.gpu or ""), on.count, facts.home_rule
     around = next(platform for platform in rule.platforms if platform.most_cards >= count)
     return HomeHost(
         id="your host",
@@ -150,7 +154,7 @@ def _own_host(hardware: Hardware, facts: Facts) -> HomeHost:
         gpu_count=count,
         cpu=around.cpu,
         vcpu=around.vcpu,
-        memory_gib=hardware.memory_gib,
+        memory_gib=on.memory_gib,
         nvme_gb=around.nvme_gb,
         psu_w=power_supply_w(count, gpu.tdp_w, facts),
         power_limit_w_per_gpu=gpu.tdp_w,
@@ -180,8 +184,7 @@ def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tupl
     reasons: list[str] = []
     for place, facts in places:
         try:
-            request = as_request(model, wish, needs, place)
-            ways.append(_Way(_usd_per_hour(model, request, facts), request, facts))
+            ways.append(_way(model, as_request(model, wish, needs, place), facts))
         except KitError as refusal:
             reasons.append(refusal.problems[0])
     return sorted(ways, key=lambda way: way.usd_per_hour) or reasons[0]
@@ -202,21 +205,28 @@ def _hardware_usd(made: Plan, facts: Facts) -> Decimal:
     return host.hardware_usd * made.placement.hosts
 
 
-def _usd_per_hour(model: Model, request: Request, facts: Facts) -> Decimal:
-    """What the cheapest way to serve *request* costs. Raises ``KitError`` where there is none."""
+def _way(model: Model, request: Request, facts: Facts) -> _Way:
+    """The cheapest way to serve *request*, its home host named. Raises ``KitError`` where there is none."""
     if request.limits.engine == "vllm-cpu":
         if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
             raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
-        return plan(model.key, request, facts).cost.usd_per_hour
+        return _Way(plan(model.key, request, facts).cost.usd_per_hour, request, facts)
     asked, named = question(request, facts), request.place.host
     if named is not None:
         _hopeless(model, home_host(facts, named), facts)
-    found = search(asked)
-    if found.options:
-        return found.options[0].cost.usd_per_hour
-    # one host tries its most frugal layout last
-    closest = found.rejected[-1] if named is not None or not found.nearest else found.nearest
-    raise DoesNotFit(f"{closest.candidate}: {closest.reason}")
+    usable = None
+    if request.place.kind == "home" and named is None:  # larger ones are bought on purpose: by their name
+        usable = [host for host in hosts(facts, request)[0] if host.gpus <= facts.bill.desktop_cards]
+    found = search(asked, usable)
+    if not found.options:
+        # one host tries its most frugal layout last
+        closest = found.rejected[-1] if named is not None or not found.nearest else found.nearest
+        raise DoesNotFit(f"{closest.candidate}: {closest.reason}")
+    best = found.options[0]
+    if request.place.kind == "home":
+        place = request.place.model_copy(update={"host": best.candidate.host.type})
+        request = request.model_copy(update={"place": place})
+    return _Way(best.cost.usd_per_hour, request, facts)
 
 
 def _hopeless(model: Model, host: HomeHost, facts: Facts) -> None:
@@ -272,10 +282,55 @@ def _notes(wish: Wish, found: Sequence[Recommendation], facts: Facts) -> tuple[s
     return (*notes, *home_against_cloud([(one.placement.kind, one.placement.gpu) for one in made], facts))
 
 
-def _nothing(wish: Wish, needs: Sequence[Need], passed: Sequence[PassedOver]) -> str:
-    asked = " and ".join(need.id for need in needs)
+def _entrance(wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]]) -> str | None:
+    """That the budget pays for no host at all, in dollars; None where it pays for one, or there is none."""
+    budget = wish.hardware.usd_per_hour
+    if budget is None:
+        return None
+    least: list[tuple[Decimal, str]] = []
+    for place, facts in places:
+        offered, _ = hosts(facts, as_request(next(iter(facts.models.values())), wish, needs, place))
+        for host in offered:
+            lines = place_lines(facts, place, host.type, 1, 0)
+            least.append((sum((line.usd_per_hour for line in lines), Decimal(0)), host.type))
+    usd, host_type = min(least)
+    return None if usd <= budget else f"{budget:g} $/h pays for no host with a GPU: {host_type} costs {usd:.2f} $/h"
+
+
+def _cheapest_at_all(wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]]) -> str:
+    """The smallest model that works without the budget, its host and its price: no other asks for less hardware."""
+    free = replace(wish, hardware=replace(wish.hardware, usd_per_hour=None))
+    facts = places[0][1]
+    for model in sorted(ranked(list(facts.models.values()), needs), key=lambda model: model.params.total):
+        ways = _refused(model, facts.licence(model), free, ()) or _ways(model, free, needs, places)
+        if not isinstance(ways, str):
+            made = ways[0].plan()
+            return (
+                f"the smallest model that serves {_asked(needs)}, {model.name}, takes {made.cost.usd_per_hour:.2f} $/h "
+                f"({hardware(made)})"
+            )
+    return f"no model serves {_asked(needs)} there at any price"
+
+
+def _asked(needs: Sequence[Need]) -> str:
+    return " and ".join(need.id for need in needs)
+
+
+def _nothing(
+    wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]], passed: Sequence[PassedOver]
+) -> str:
+    """Why there is no answer: what the least costs where money is short, else what the smallest models fail on."""
     if not passed:
-        return f"no model of the catalogue serves {asked} together"
-    shown = "; ".join(f"{one.model.name}: {one.reason.rstrip('.')}" for one in passed[-SHOWN:])
+        return f"no model of the catalogue serves {_asked(needs)} together"
+    if wish.hardware.usd_per_hour is not None:
+        return (
+            f"{wish.hardware.usd_per_hour:g} $/h carries none of the {len(passed)} models for {_asked(needs)}; "
+            f"{_cheapest_at_all(wish, needs, places)}"
+        )
+    smallest = sorted(passed, key=lambda one: one.model.params.total)[:SHOWN]
+    shown = "; ".join(f"{one.model.name}: {one.reason.rstrip('.')}" for one in smallest)
     licence = " or by its licence" if wish.commercial else ""
-    return f"each of the {len(passed)} models for {asked} fails on the hardware{licence}, the last ones so: {shown}."
+    return (
+        f"each of the {len(passed)} models for {_asked(needs)} fails on the hardware{licence}, the smallest so: "
+        f"{shown}."
+    )

@@ -78,7 +78,7 @@ class Report(_Part):
 def report(name: str, request: Request, facts: Facts) -> Report:
     """The report of deployment *name*. Raises whatever ``planning.plan`` does."""
     planned = plan(name, request, facts)
-    rows = compare(request, facts, "gpu")
+    rows = tuple(row for row in compare(request, facts, "gpu") if row.gpus != 0)  # a plan without GPU is shown itself
     if planned.placement.gpu is None:
         return Report(plan=planned, choices=(), curve=(), gpus=rows, short=())
     asked = question(request, facts)

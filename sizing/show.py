@@ -153,15 +153,18 @@ def _way(row: Row) -> Text:
     text = Text.assemble((row.subject, "bold"))
     if row.estimates is not None and row.max_num_batched_tokens is not None:
         where = f"{row.hosts} x {row.host} ({row.place})" if row.host else "what-if: no host with a price carries it"
+        cards = f"{row.gpus} x {row.gpu}" if row.gpu else "no GPU"
         kv = "" if row.kv_cache_dtype == "auto" else f" and {row.kv_cache_dtype} KV"
         stages = "" if row.pp == 1 else f", PP {row.pp}"
         text.append(f"  {where}\n")
         text.append(
-            f"{row.gpus} x {row.gpu}, {row.precision}{kv}, TP {row.tp}{stages}, "
+            f"{cards}, {row.precision}{kv}, TP {row.tp}{stages}, "
             f"{row.replicas} replica{'' if row.replicas == 1 else 's'}; {row.engine} {row.engine_version}, "
             f"max_num_seqs {row.max_num_seqs}, max_num_batched_tokens {row.max_num_batched_tokens:,}, "
             f"{row.kv_cache_tokens:,} KV tokens a replica"
         )
+    if row.outside:
+        text.append(f"\noutside the request: {row.outside}", style="yellow")
     if row.reason:
         text.append(f"\n{row.verdict}: {row.reason}", style="red")
     return text

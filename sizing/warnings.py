@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sizing.aims import aims
+from sizing.bill import circuit
 from sizing.cards import ecc
 from sizing.facts import Facts
+from sizing.home_hosts import home_host
 from sizing.host_needs import replica_memory_bytes
 from sizing.licences import verdict
 from sizing.model_facts import Model
@@ -51,6 +53,14 @@ def warnings(asked: Question, option: Option) -> tuple[str, ...]:
             f"place.host was left open: {host.type} is the cheapest of the known home hosts that meets the request; "
             f"name your own host to plan for it."
         )
+    idle = option.hosts * host.gpus - option.replicas * setup.tp * setup.pp
+    if idle:
+        found.append(
+            f"{idle} of the {option.hosts * host.gpus} cards stay{'s' if idle == 1 else ''} idle: a replica takes "
+            f"{setup.tp}, and {option.replicas} meet{'s' if option.replicas == 1 else ''} the request."
+        )
+    if place.kind == "home":
+        found += circuit(option.hosts * home_host(facts, host.type).load_w, facts.bill.circuit_w)
     if place.kind == "rented":
         need = replica_memory_bytes(asked.engine, setup.tp, answer.host_memory_bytes)
         found.append(

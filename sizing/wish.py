@@ -19,7 +19,7 @@ from sizing.facts import Facts
 from sizing.home_hosts import home_host
 from sizing.model_facts import Model
 from sizing.needs import Need, load_advice, load_needs, named_needs
-from sizing.request import DEFAULT_REGION, Place, Request, sentences
+from sizing.request import DEFAULT_REGION, Images, Place, Request, sentences
 
 MOST_CARDS = 8  # of one kind in one host
 MOST_ANSWERS = 20
@@ -132,6 +132,8 @@ def as_request(model: Model, wish: Wish, needs: Sequence[Need], place: Place) ->
                 "concurrency": first(wish.concurrency, assumed.cpu_concurrency if cpu else assumed.concurrency),
                 "input_tokens": first(wish.input_tokens, max(need.input_tokens for need in needs)),
                 "output_tokens": first(wish.output_tokens, max(need.output_tokens for need in needs)),
+                "images": max((need.images for need in needs if need.images), key=_pixels, default=None),
+                "audio_s": max((need.audio_s for need in needs if need.audio_s), default=None),
             },
             "targets": {
                 "ttft_ms": max(need.ttft_ms or ttft.value for need in needs) if wish.ttft_ms is None else wish.ttft_ms,
@@ -146,3 +148,7 @@ def as_request(model: Model, wish: Wish, needs: Sequence[Need], place: Place) ->
             "serving": {"tools": bool(model.vllm.tool_parser)},
         }
     )
+
+
+def _pixels(images: Images) -> int:
+    return images.count * images.width * images.height

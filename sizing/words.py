@@ -36,10 +36,10 @@ def asked_for(plan: Plan) -> str:
     ]
     wanted = f"; {', '.join(limits)}" if limits else "; no latency target"
     output = f" + {load.output_tokens:,}" if load.output_tokens else ""
-    return f"{amount} of {load.input_tokens:,}{output} tokens{''.join(_besides(load))}{hits}{wanted}"
+    return f"{amount} of {load.input_tokens:,}{output} tokens{''.join(besides(load))}{hits}{wanted}"
 
 
-def _besides(load: Load) -> Iterator[str]:
+def besides(load: Load) -> Iterator[str]:
     """What a request has beside the mean of its text."""
     if load.trace:
         yield f" as {load.trace} has them"

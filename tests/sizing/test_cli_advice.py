@@ -106,6 +106,12 @@ def test_a_bill_of_materials_has_parts_watts_heat_and_electricity() -> None:
         assert words in done.stdout
     parts = json.loads(qwenkit("bom", "home-2x-rtx-4090", "--json").stdout)
     assert parts["psu_w"] <= 1600
+    told = qwenkit("bom", "home-2x-rtx-4090").stdout
+    assert "3198 $ for card (launch price, undated) and 1502 $ for all but the cards (assumed 2026-11-24)" in told
+    without = qwenkit("bom", "home-i7-14700kf")
+    assert without.returncode == 2
+    assert "has no GPU" in without.stderr
+    assert "1300 $ together (assumed 2026-11-24)" in without.stderr
     refused = qwenkit("bom", "laptop")
     assert (refused.returncode, "only a home host" in refused.stderr) == (2, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,8 +53,41 @@ def test_the_row_of_the_plans_gpu_is_the_plan(rows: dict[str, Row]) -> None:
 
 def test_what_meets_the_request_comes_first_and_the_cheapest_of_it_foremost(rows: dict[str, Row]) -> None:
     prices = [row.usd_per_hour for row in rows.values() if row.verdict == "meets" and row.usd_per_hour is not None]
-    assert prices == sorted(prices)
+    assert [round(price, 2) for price in prices] == sorted(round(price, 2) for price in prices)
+    assert round(prices[0], 2) == round(min(prices), 2)
     assert next(iter(rows.values())).usd_per_hour == prices[0]
+
+
+def test_what_the_limits_exclude_is_marked_and_comes_after_all_that_they_allow() -> None:
+    limited = asked("prod-qwen3-8b", limits={"gpus": ["L4", "A10G", "L40S"]})
+    rows = compare(limited, FACTS, "gpu", ["RTX 5070 Ti", "L4", "A10G", "L40S"])
+    assert [row.subject for row in rows if not row.outside] == [row.subject for row in rows[:3]]
+    assert (rows[3].subject, rows[3].verdict) == ("RTX 5070 Ti", "meets")
+    assert rows[3].outside == "limits.gpus allows L4, A10G, L40S"
+
+
+@pytest.mark.parametrize(("by", "limit", "other"), [("engine", "sglang", "vllm"), ("precision", "bf16", "fp8")])
+def test_an_engine_or_a_precision_that_is_asked_for_comes_first(by: Any, limit: str, other: str) -> None:
+    rows = compare(asked("prod-qwen3-8b", limits={by: limit}), FACTS, by, [limit, other])
+    assert [(row.subject, bool(row.outside)) for row in rows] == [(limit, False), (other, True)]
+
+
+def test_a_request_for_the_cpu_engine_leads_with_its_own_plan_and_marks_the_cards() -> None:
+    request = asked("laptop")
+    first, *others = compare(request, FACTS, "gpu")
+    planned = plan("laptop", request, FACTS)
+    assert (first.engine, first.host, first.gpu) == ("vllm-cpu", planned.placement.host_type, None)
+    assert (first.estimates, first.outside) == (planned.estimates, "")
+    assert all(row.outside == "limits.engine allows vllm-cpu" for row in others)
+
+
+def test_at_the_same_price_the_precision_that_the_plan_takes_leads() -> None:
+    request = asked("prod-qwen3-8b", limits={"gpus": ["L4"]})
+    rows = compare(request, FACTS, "precision")
+    assert rows[0].precision == plan("prod-qwen3-8b", request, FACTS).model.precision
+    (awq,) = (row for row in rows if row.subject == "awq")
+    assert f"{awq.usd_per_hour:.2f}" == f"{rows[0].usd_per_hour:.2f}"
+    assert (awq.usd_per_hour or 0) < (rows[0].usd_per_hour or 0)  # by its smaller disk alone
 
 
 def test_a_card_that_no_place_sells_is_a_what_if_without_a_price(rows: dict[str, Row]) -> None:

@@ -15,6 +15,7 @@ from sizing.errors import BadRequest, DoesNotFit, KitError
 from sizing.facts import load_facts
 from sizing.needs import load_needs, ranked
 from sizing.recommend import Advice, recommend
+from sizing.request import Load
 from sizing.wish import Hardware, Wish
 
 FACTS = load_facts()
@@ -95,7 +96,7 @@ def test_every_answer_keeps_the_budget_and_the_alternatives_are_other_kinds_of_p
 
 def test_home_against_cloud_says_what_sets_the_cards_apart() -> None:
     both = recommend(Wish(("text",), Hardware(usd_per_hour=Decimal(3)), True), FACTS)
-    assert [note.split(":")[0] for note in both.notes] == ["ECC", "24 x 7", "Driver licence", "Warranty", "Power"]
+    assert [note.split(":")[0] for note in both.notes] == ["ECC", "24 x 7", "Driver licence", "Warranty"]  # 350 W both
     own = recommend(Wish(("text",), Hardware(gpu="RTX 4090"), True), FACTS)
     assert [note for note in own.notes if "electricity" in note]
 
@@ -111,10 +112,54 @@ def test_more_cards_never_make_the_best_answer_worse() -> None:
     order = [model.key for model in ranked(list(FACTS.models.values()), [load_needs()["code"]])]
     tops = [
         recommend(Wish(("code",), Hardware(gpu="RTX 4090", count=n, memory_gib=512), True, answers=1), FACTS)
-        for n in (1, 2, 4, 8)
+        for n in range(1, 9)
     ]
     places = [order.index(advice.recommendations[0].model.key) for advice in tops]
     assert places == sorted(places, reverse=True)
+
+
+@pytest.mark.parametrize(("count", "tp", "idle"), [(3, 2, 1), (5, 4, 1), (7, 4, 3)])
+def test_cards_that_no_replica_takes_are_said_to_stay_idle(count: int, tp: int, idle: int) -> None:
+    made = recommend(Wish(("text",), Hardware(gpu="RTX 4090", count=count), True, answers=1), FACTS).recommendations[0]
+    assert (made.plan.engine.tp, made.plan.placement.gpus_per_host, made.plan.placement.replicas) == (tp, count, 1)
+    assert [said for said in made.plan.warnings if said.startswith(f"{idle} of the {count} cards stay")]
+
+
+def test_a_whole_host_of_cards_at_work_has_none_idle() -> None:
+    made = recommend(Wish(("text",), Hardware(gpu="RTX 4090", count=2), True, answers=1), FACTS).recommendations[0]
+    assert not [said for said in made.plan.warnings if "idle" in said]
+
+
+def test_a_home_plan_over_a_household_circuit_repeats_what_its_bill_says() -> None:
+    sentences = {
+        count: [
+            said
+            for said in recommend(Wish(("text",), Hardware(gpu="RTX 4090", count=count), True, answers=1), FACTS)
+            .recommendations[0]
+            .plan.warnings
+            if "A circuit of 120 V" in said
+        ]
+        for count in (1, 8)
+    }
+    assert sentences[1] == []
+    assert "230 V" in sentences[8][0]
+
+
+def test_images_and_sound_are_planned_where_they_are_needed_and_only_there() -> None:
+    def load(need: str) -> Load:
+        advice = recommend(Wish((need,), Hardware(gpu="RTX 4090"), True, answers=1), FACTS)
+        return advice.recommendations[0].plan.request.load
+
+    assert load("vision").images == load_needs()["vision"].images is not None
+    assert load("audio").audio_s == load_needs()["audio"].audio_s is not None
+    assert (load("text").images, load("text").audio_s) == (None, None)
+
+
+def test_a_budget_looks_at_home_hosts_of_every_card_but_at_none_larger_than_a_desktop() -> None:
+    advice = recommend(Wish(("text",), Hardware(usd_per_hour=Decimal(1)), True), FACTS)
+    homes = [one.plan.placement for one in advice.recommendations if one.plan.placement.kind == "home"]
+    assert {placement.gpu for placement in homes} - {host.gpu for host in FACTS.hosts.values()}
+    assert all(placement.gpus_per_host <= FACTS.bill.desktop_cards for placement in homes)
 
 
 def test_the_notes_error_about_the_480b_is_told_where_code_is_asked() -> None:
