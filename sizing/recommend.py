@@ -307,7 +307,7 @@ def _cheapest_at_all(wish: Wish, needs: Sequence[Need], places: Sequence[tuple[P
             made = ways[0].plan()
             return (
                 f"the smallest model that serves {_asked(needs)}, {model.name}, takes {made.cost.usd_per_hour:.2f} $/h "
-                f"({hardware(made)})"
+                f"on {hardware(made)}"
             )
     return f"no model serves {_asked(needs)} there at any price"
 
