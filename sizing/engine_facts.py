@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,7 @@ class SearchedSettings(Fact):
     Values that a plan may give a setting, in the order they are tried; the engine's own default needs no value.
 
     ``burst_room``: max_num_seqs over the expected concurrency; ``sequences_at_a_rate``: where only a rate is known.
+    ``most_busy``: the share of the rate a full replica answers that arrivals may take; the queue grows as 1 / (1 - it).
     """
 
     max_num_batched_tokens: tuple[int, ...]
@@ -53,6 +54,8 @@ class SearchedSettings(Fact):
     gpu_memory_utilization: tuple[float, ...]
     burst_room: float
     sequences_at_a_rate: int
+    most_busy: Annotated[float, Field(gt=0, lt=1)]
+    most_busy_source: str
     source: str
 
 

@@ -21,7 +21,7 @@ from sizing.fact import Precision
 from sizing.facts import Facts
 from sizing.gpu_facts import Gpu
 from sizing.memory import MemoryAnswer, memory
-from sizing.performance import performance
+from sizing.performance import Performance, performance
 from sizing.plan import Estimate
 from sizing.replica import running_requests
 from sizing.request import sentences
@@ -165,7 +165,7 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
             device_bytes=None if question.device_memory_gib is None else int(question.device_memory_gib * GIB),
         )
         held = memory(setup)
-        return {**_memory_part(question, setup, held), **_speed_part(question, setup, held)}
+        return _answered(question, setup, held)
     except KitError as refusal:
         kind = refusal.kind if refusal.kind in ("unknown-model", "unknown-gpu") else "unsupported"
         return {"id": question.id, "error": kind, "reason": " ".join(refusal.problems)}
@@ -175,6 +175,25 @@ def _nearest_in_memory(facts: Facts, question: Question) -> Gpu:
     """The card whose defaults a question takes that names none; its speed is never given as an answer."""
     wanted_gib = question.device_memory_gib or 0
     return min(facts.gpus.values(), key=lambda gpu: (abs(gpu.cuda_total_gib.value - wanted_gib), gpu.id))
+
+
+def _answered(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
+    part, load = _memory_part(question, setup, held), question.load
+    if load is None or question.gpu is None:
+        return part
+    speed = _speed(load, setup, held)
+    if load.request_rate is not None and speed.saturated:
+        part["notes"].append(
+            f"{load.request_rate:.3g} requests/s are asked and {speed.requests_per_s.mean:.3g} are answered: the "
+            f"queue, and TTFT with it, grows as long as the load lasts"
+        )
+    return {
+        **part,
+        "ttft_ms": _figure(speed.ttft_s, 1000),
+        "tpot_ms": _figure(speed.tpot_s, 1000),
+        "output_tokens_per_s": _figure(speed.output_tokens_per_s, 1),
+        "requests_per_s": _figure(speed.requests_per_s, 1),
+    }
 
 
 def _memory_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
@@ -225,18 +244,9 @@ def _fields(setup: Setup) -> dict[str, Any]:
     return {part.name: getattr(setup, part.name) for part in fields(setup)}
 
 
-def _speed_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
-    if question.load is None or question.gpu is None:
-        return {}
-    load = question.load
+def _speed(load: AskedLoad, setup: Setup, held: MemoryAnswer) -> Performance:
     running = running_requests(held, setup, load.traffic)
-    speed = performance(setup, load.traffic, max(held.kv_cache_tokens, load.input_tokens + load.output_tokens), running)
-    return {
-        "ttft_ms": _figure(speed.ttft_s, 1000),
-        "tpot_ms": _figure(speed.tpot_s, 1000),
-        "output_tokens_per_s": _figure(speed.output_tokens_per_s, 1),
-        "requests_per_s": _figure(speed.requests_per_s, 1),
-    }
+    return performance(setup, load.traffic, max(held.kv_cache_tokens, load.input_tokens + load.output_tokens), running)
 
 
 def _figure(estimate: Estimate, scale: float) -> dict[str, Any]:

@@ -7,7 +7,9 @@ One load played out on one replica, by its pattern.
               ``requests`` says how many there are. ``lock_step`` of the others meet one too: an engine that starts
               equal requests together answers them together (docs/decisions/0004-the-first-wave.md).
     burst     all at once at time 0, ramp and tail included
-    poisson   exponential gaps from a fixed seed, or those of a trace at the asked rate; the first tenth left out
+    poisson   exponential gaps from a fixed seed, or those of a trace at the asked rate; the first tenth left out.
+              Played until steady unless ``requests`` says how many there are: near what a replica sustains queues
+              come and go slowly, so the run grows with 1 / (1 - rate / what is sustained)^2
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ from sizing.setup import Setup
 from sizing.speed import StepModel
 from sizing.traffic import Traffic
 
-_POISSON_REQUESTS = 300  # enough that mean TTFT at 80 % load is within its band, still a few milliseconds to simulate
+_FEWEST_REQUESTS = 800
+_MOST_REQUESTS = 5_000  # a tenth of a second to simulate
+_RELAXATIONS = 100  # a queue forgets its past in 1 / (1 - load)^2 arrivals: the relaxation time of M/M/1
+_LIVES = 8  # times that a full replica's requests are replaced: how many run together changes no faster
+_MOST_TURNS = 30_000  # of the scheduler, well below what it plays at most; a request takes its chunks and a few more
+_TURNS_BESIDE_CHUNKS = 4
 _ENDLESS = 1 << 30
 _ROUNDS = (
     10  # requests of a client in the published runs, e.g. SemiAnalysisAI/InferenceX: --num-prompts "$((CONC * 10))"
@@ -39,6 +46,7 @@ class Seen:
     tpot: list[tuple[float, float]]
     requests_per_s: float
     saturated: bool
+    full_requests_per_s: float | None = None  # of arrivals at a rate: what a full replica answers
 
 
 def _weighted(parts: Sequence[tuple[float, Sequence[float]]]) -> list[tuple[float, float]]:
@@ -93,7 +101,7 @@ def _closed(replica: Replica, clients: int, requests: int | None, lock_step: flo
 def _prompts_only(replica: Replica, clients: int) -> Seen:
     """*clients* who send the next prompt when the last is answered, by the prompt alone; the first round left out."""
     together = min(clients, replica.capacity())
-    run = replica.play([0.0] * together, together + max(2 * together, _POISSON_REQUESTS), closed=_ENDLESS)
+    run = replica.play([0.0] * together, together + max(2 * together, _FEWEST_REQUESTS), closed=_ENDLESS)
     steady = run.ttft_s[together:]
     rate = together / _mean(steady)
     wait_s = (clients - together) / rate
@@ -106,16 +114,28 @@ def _arrivals(rate: float, gaps: Sequence[float], requests: int) -> list[float]:
         scale = len(gaps) / sum(gaps) / rate
         return list(accumulate(gap * scale for gap in islice(cycle(gaps), requests)))
     seeded = random.Random(4)
-    return list(accumulate(seeded.expovariate(rate) for _ in range(requests)))
+    times = list(accumulate(seeded.expovariate(1.0) for _ in range(requests)))
+    scale = requests / times[-1] / rate  # by chance a run is a few percent off its rate, which near the limit is much
+    return [time * scale for time in times]
 
 
-def _poisson(replica: Replica, rate: float, gaps: Sequence[float], requests: int) -> Seen:
-    arrivals = _arrivals(rate, gaps, requests)
-    run = replica.play(arrivals, requests)
+def steady_requests(replica: Replica, load: float, varied: bool) -> int:
+    """Arrivals after which means and percentiles hardly move, at *load* of what a full replica answers."""
+    wanted = max(_VARIED_REQUESTS if varied else _FEWEST_REQUESTS, _LIVES * min(load, 1.0) * replica.capacity())
+    if load < 1:
+        wanted = max(wanted, _RELAXATIONS / (1 - load) ** 2)
+    bearable = _MOST_TURNS / (_TURNS_BESIDE_CHUNKS + replica.chunks())
+    return max(_FEWEST_REQUESTS, int(min(wanted, _MOST_REQUESTS, bearable)))
+
+
+def _poisson(replica: Replica, traffic: Traffic, rate: float, full: float) -> Seen:
+    varied = bool(traffic.lengths or traffic.gaps)
+    requests = traffic.requests or steady_requests(replica, rate / full, varied)
+    run = replica.play(_arrivals(rate, traffic.gaps, requests), requests)
     warm = requests // 10
-    saturated = run.queue_at_last_arrival > max(4, requests // 10)
-    served = min(rate, run.finished / run.wall_s) if saturated else rate
-    return Seen(_weighted([(1.0, run.ttft_s[warm:])]), _weighted([(1.0, run.tpot_s[warm:])]), served, saturated)
+    saturated = rate > full or run.queue_at_last_arrival > max(4, requests // 10)
+    served = min(rate, full, run.finished / run.wall_s) if saturated else rate
+    return Seen(_weighted([(1.0, run.ttft_s[warm:])]), _weighted([(1.0, run.tpot_s[warm:])]), served, saturated, full)
 
 
 def _at_once(replica: Replica, clients: int, requests: int) -> Seen:
@@ -130,16 +150,24 @@ def _at_once(replica: Replica, clients: int, requests: int) -> Seen:
     )
 
 
-def played(setup: Setup, traffic: Traffic, kv_cache_tokens: int, max_running: int, step: StepModel) -> Seen:
-    """What the users of one replica of *setup* under *traffic* see."""
+def played(
+    setup: Setup,
+    traffic: Traffic,
+    kv_cache_tokens: int,
+    max_running: int,
+    step: StepModel,
+    full_requests_per_s: float | None = None,
+) -> Seen:
+    """What the users of one replica of *setup* under *traffic* see; what it answers when full, where that is known."""
     replica = Replica(setup, step, traffic, kv_cache_tokens, max_running)
+    lock_step = min(1.0, step.constants["lock_step"])
     if traffic.request_rate is not None:
-        usual = _VARIED_REQUESTS if traffic.lengths or traffic.gaps else _POISSON_REQUESTS
-        return _poisson(replica, traffic.request_rate, traffic.gaps, traffic.requests or usual)
+        full = full_requests_per_s or _closed(replica, replica.capacity(), None, lock_step).requests_per_s
+        return _poisson(replica, traffic, traffic.request_rate, full)
     clients = traffic.concurrency or 1
     if traffic.pattern == "burst":
         requests = traffic.requests or clients
         return _at_once(replica, requests, requests)
     if traffic.requests is not None and traffic.requests < _FEW_ROUNDS * clients:
         return _at_once(replica, clients, traffic.requests)
-    return _closed(replica, clients, traffic.requests, min(1.0, step.constants["lock_step"]))
+    return _closed(replica, clients, traffic.requests, lock_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Performance:
     output_tokens_per_s: Estimate
     requests_per_s: Estimate
     saturated: bool  # requests wait for a place: more clients would not be served faster
+    full_requests_per_s: float | None = None  # where requests arrive at a rate: what a full replica answers
 
 
 def cell(setup: Setup, known: Calibration) -> str:
@@ -60,6 +62,7 @@ def performance(
     kv_cache_tokens: int,
     max_running: int,
     known: Calibration | None = None,
+    full_requests_per_s: float | None = None,
 ) -> Performance:
     """
     What one replica of *setup* does under *traffic*.
@@ -68,6 +71,7 @@ def performance(
         kv_cache_tokens: tokens that the replica's KV cache holds.
         max_running: sequences that its caches hold at once (state pool of hybrids); ``max_num_seqs`` limits further.
         known: calibration to use instead of the kit's own, while fitting.
+        full_requests_per_s: what the replica answers when it is full, where that is known.
 
     Raises:
         BadRequest: no KV cache to serve from.
@@ -76,7 +80,7 @@ def performance(
         raise BadRequest(f"a KV cache of {kv_cache_tokens} tokens for {max_running} sequences serves nothing")
     known = known or calibration()
     step = StepModel.of(setup, known)
-    seen = played(setup, traffic, kv_cache_tokens, max_running, step)
+    seen = played(setup, traffic, kv_cache_tokens, max_running, step, full_requests_per_s)
     bands, basis, source = _trust(setup, known)
 
     def estimate(mean: float, band: Band, weighted: Sequence[tuple[float, float]] = ()) -> Estimate:
@@ -85,6 +89,15 @@ def performance(
         }
         return Estimate(mean=mean, low=mean * band.low, high=mean * band.high, basis=basis, source=source, **quantiles)
 
+    def answered(scale: float) -> Estimate:
+        """Requests per second times *scale*: no more than arrive, and at the slow end no more than a full replica's."""
+        one = estimate(seen.requests_per_s, bands["throughput"])
+        if traffic.request_rate is not None and seen.full_requests_per_s is not None:
+            slow, fast = (seen.full_requests_per_s * end for end in (bands["throughput"].low, bands["throughput"].high))
+            low, high = (min(traffic.request_rate, end) for end in (slow, fast if seen.saturated else math.inf))
+            one = one.model_copy(update={"low": min(low, one.mean), "high": max(high, one.mean)})
+        return one.model_copy(update={part: getattr(one, part) * scale for part in ("mean", "low", "high")})
+
     per_step = step.tokens_per_step
     ttft_s = sum(value * weight for value, weight in seen.ttft)
     tpot_s = sum(value * weight for value, weight in seen.tpot)
@@ -92,7 +105,8 @@ def performance(
     return Performance(
         ttft_s=estimate(ttft_s, bands["ttft"], seen.ttft),
         tpot_s=estimate(tpot_s / per_step, bands["tpot"], tpot),
-        output_tokens_per_s=estimate(seen.requests_per_s * traffic.output_tokens, bands["throughput"]),
-        requests_per_s=estimate(seen.requests_per_s, bands["throughput"]),
+        output_tokens_per_s=answered(traffic.output_tokens),
+        requests_per_s=answered(1),
         saturated=seen.saturated,
+        full_requests_per_s=seen.full_requests_per_s,
     )

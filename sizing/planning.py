@@ -118,7 +118,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             *(_lost(option, best) for option in found.options[1:] if option not in runners_up),
             *found.rejected,
         ),
-        warnings=(*warnings(asked, best), *assumptions(asked, host.gpu)),
+        warnings=(*warnings(asked, best, estimates), *assumptions(asked, host.gpu)),
     )
 
 
@@ -139,7 +139,7 @@ def deployment_estimates(asked: Question, option: Option) -> Estimates:
     """What all replicas of *option* do together."""
 
     def times(one: Estimate, factor: float) -> Estimate:
-        return one.model_copy(update={part: round(getattr(one, part) * factor, 3) for part in ("mean", "low", "high")})
+        return one.model_copy(update={part: round(getattr(one, part) * factor, 6) for part in ("mean", "low", "high")})
 
     load, speed = asked.request.load, option.performance
     all_busy = Share(load.concurrency, load.request_rate).times(option.replicas)

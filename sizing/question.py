@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sizing.demand import longest_request, whole
 from sizing.engine_args import thinking_default, yarn_override
-from sizing.engine_facts import Engine, EngineVersion
+from sizing.engine_facts import Engine, EngineVersion, SearchedSettings
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
 from sizing.fact import Repository
 from sizing.facts import Facts
@@ -46,6 +46,13 @@ class Question:
     engine: Engine
     release: EngineVersion
     max_model_len: int
+
+    @property
+    def searched(self) -> SearchedSettings:
+        """What a plan may choose of the engine. Raises ``BadRequest`` for an engine without a GPU."""
+        if self.engine.searched is None:
+            raise BadRequest(f"{self.engine.id} serves no GPU; choose vllm or sglang")
+        return self.engine.searched
 
 
 def question(request: Request, facts: Facts, model: Model | None = None) -> Question:

@@ -16,7 +16,7 @@ from typing import Literal
 from sizing.aims import aims
 from sizing.demand import traffic
 from sizing.engine_args import adapter_slots
-from sizing.errors import BadRequest, KitError
+from sizing.errors import KitError
 from sizing.fact import Precision
 from sizing.gpu_facts import Gpu
 from sizing.memory import MemoryAnswer, memory
@@ -171,9 +171,7 @@ class Replicas:
 
     def tunings(self, share: Share) -> Iterator[Tuning]:
         """Every setting that may be tried under *share*, the usual one first."""
-        searched, limits = self.question.engine.searched, self.question.request.limits
-        if searched is None:
-            raise BadRequest(f"{self.question.engine.id} serves no GPU; choose vllm or sglang")
+        searched, limits = self.question.searched, self.question.request.limits
         roomy = share.concurrency * searched.burst_room if share.concurrency else searched.sequences_at_a_rate
         most = min((size for size in searched.max_num_seqs if size >= roomy), default=searched.max_num_seqs[-1])
         fixed = limits.gpu_memory_utilization
@@ -194,7 +192,7 @@ class Replicas:
             return built
         if hopeless := self._hopeless(key, built, share):
             return hopeless
-        speed = loaded(self.question, built.setup, built.memory, share)
+        speed = loaded(self.question, built.setup, built.memory, share, self._full_rate.get(key))
         waits = share.concurrency is None or share.concurrency > built.together
         return self._missed(speed, share, waits) or Replica(share, built.setup, built.memory, speed)
 
@@ -266,16 +264,19 @@ class Replicas:
 
     def _queue(self, built: _Built, share: Share, rate: float) -> Miss | None:
         """What those miss who find no place, where a full replica answers at most *rate* requests/s."""
-        if share.request_rate is not None and share.request_rate > rate:
+        if share.request_rate is not None:
+            busy = self.question.searched.most_busy
+            if share.request_rate <= busy * rate:
+                return None
             return Miss(
-                f"{rate:.2f} requests/s a replica at most, with {built.together} in flight; its share is "
-                f"{share.request_rate:g}",
-                nearness=rate / share.request_rate,
+                f"{rate:.3g} requests/s a replica at most, with {built.together} in flight; a plan loads it to "
+                f"{busy:.0%} ({busy * rate:.3g}/s), and its share is {share.request_rate:.3g}",
+                nearness=busy * rate / share.request_rate,
                 limit="rate",
                 waits=True,
             )
         target_ms = self.question.request.targets.ttft_ms
-        wait_ms = 0.0 if share.concurrency is None else (share.concurrency - built.together) / rate * 1000
+        wait_ms = ((share.concurrency or 0) - built.together) / rate * 1000
         if target_ms is None or wait_ms <= target_ms:  # Little's law
             return None
         return Miss(
@@ -302,7 +303,7 @@ class Replicas:
             reached = speed.requests_per_s.mean
             misses.append(
                 Miss(
-                    f"{reached:.2f} requests/s a replica at most; its share is {share.request_rate:g}",
+                    f"{reached:.3g} requests/s a replica at most; its share is {share.request_rate:.3g}",
                     nearness=reached / share.request_rate,
                     limit="rate",
                     waits=True,
@@ -311,11 +312,13 @@ class Replicas:
         return min(misses, key=lambda miss: miss.nearness, default=None)
 
 
-def loaded(asked: Question, setup: Setup, answer: MemoryAnswer, share: Share) -> Performance:
-    """What a replica of *setup* does under *share* of the question's load."""
+def loaded(
+    asked: Question, setup: Setup, answer: MemoryAnswer, share: Share, full_requests_per_s: float | None = None
+) -> Performance:
+    """What a replica of *setup* does under *share* of the question's load; *full_requests_per_s*, where it is known."""
     arriving = _arriving(asked, share)
-    running = running_requests(answer, setup, arriving)
-    return performance(setup, arriving, answer.kv_cache_tokens, running)
+    running, tokens = running_requests(answer, setup, arriving), answer.kv_cache_tokens
+    return performance(setup, arriving, tokens, running, full_requests_per_s=full_requests_per_s)
 
 
 def _arriving(asked: Question, share: Share) -> Traffic:

@@ -87,6 +87,10 @@ class Replica:
         held = sum(steps * (tokens_in + steps / 2) for _, tokens_in, steps in self.lengths) / lived
         return max(1, min(self.places, int(self.kv / held)))
 
+    def chunks(self) -> float:
+        """Steps that a prompt takes on average, to the token: less than one where several fit."""
+        return sum(tokens_in - hit for hit, tokens_in, _ in self.lengths) / len(self.lengths) / self.budget
+
     def fastest_s(self) -> float:
         """A TTFT below which no load gets: the shortest prompt alone, in one step."""
         hit, tokens_in, _ = min(self.lengths, key=lambda request: request[1] - request[0])
@@ -153,8 +157,7 @@ class Replica:
         token_time = tokens = 0.0
         queue_at_last, due, look, prefilled, admissions = 0, False, 0, 0, 0
         gap, poll_every = self.gap_s, self.poll
-        turns, mean_todo = 0, sum(tokens_in - hit for hit, tokens_in, _ in self.lengths) / len(self.lengths)
-        chunks = wanted * mean_todo / budget  # as many turns at least, known before the first
+        turns, chunks = 0, wanted * self.chunks()  # as many turns at least, known before the first
 
         for number, request in enumerate(running or []):
             request.order = number - len(running or [])
@@ -184,8 +187,9 @@ class Replica:
             if max(turns, chunks) > _MOST_STEPS:
                 raise BadRequest(
                     f"this load takes more than {_MOST_STEPS} engine steps to play out: {wanted} requests with "
-                    f"{mean_todo:.0f} tokens to compute and {self.output:.0f} to generate, {budget} tokens a step, "
-                    f"{kv} in the KV cache; ask for fewer or shorter requests, or raise max_num_batched_tokens"
+                    f"{self.chunks() * budget:.0f} tokens to compute and {self.output:.0f} to generate, {budget} "
+                    f"tokens a step, {kv} in the KV cache; ask for fewer or shorter requests, or raise "
+                    f"max_num_batched_tokens"
                 )
             if coming and coming[0] + gap <= now:
                 if not due:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sizing.aims import aims
 from sizing.bill import circuit
 from sizing.cards import ecc
@@ -10,7 +12,9 @@ from sizing.home_hosts import home_host
 from sizing.host_needs import replica_memory_bytes
 from sizing.licences import verdict
 from sizing.model_facts import Model
+from sizing.plan import Estimates
 from sizing.question import Question
+from sizing.request import Load
 from sizing.search import Option
 from sizing.units import GIB, MIB
 
@@ -23,7 +27,7 @@ def licence_warnings(model: Model, facts: Facts) -> tuple[str, ...]:
     return () if licence.commercial == "yes" else (verdict(model, licence),)
 
 
-def warnings(asked: Question, option: Option) -> tuple[str, ...]:
+def warnings(asked: Question, option: Option, estimates: Estimates) -> tuple[str, ...]:
     """Sentences, the gravest first."""
     request, facts, release = asked.request, asked.facts, asked.release
     answer, setup, host = option.memory, option.setup, option.candidate.host
@@ -41,6 +45,7 @@ def warnings(asked: Question, option: Option) -> tuple[str, ...]:
         for aim in aims(request.targets, option.performance)
         if aim.slow_ms > aim.target_ms
     ]
+    found += _queues(request.load, estimates)
     if setup.pp > 1:
         crossing = setup.max_num_batched_tokens * asked.model.shape.hidden_size * BYTES_PER_ACTIVATION
         found.append(
@@ -83,3 +88,18 @@ def warnings(asked: Question, option: Option) -> tuple[str, ...]:
     if not gpu.bf16_hardware:
         found.append(f"{gpu.id} has no bf16; the model runs in fp16, in which a Qwen model can overflow.")
     return (*found, *answer.notes)
+
+
+def _queues(load: Load, estimates: Estimates) -> Iterator[str]:
+    """Where requests wait for a place: more in flight than run together, or a rate that is too high at the slow end."""
+    together, full = estimates.saturation_concurrency, estimates.saturation_requests_per_s
+    if load.concurrency is not None and load.concurrency > together:
+        yield (
+            f"{load.concurrency:,} requests are in flight, {together:,} run together and the rest wait: TTFT is "
+            f"{estimates.ttft_s.mean:,.1f} s. Set targets.ttft_ms to have enough replicas planned."
+        )
+    if load.request_rate is not None and load.request_rate > full.low:
+        yield (
+            f"The deployment sustains {full.mean:,.3g} requests/s, at the slow end of its band {full.low:,.3g}; "
+            f"{load.request_rate:,.3g} are asked: measure, or set limits.spare_share."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
@@ -92,7 +93,7 @@ def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
     """Latency and throughput with band, p95 and target; nothing of output where none is generated."""
 
     def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None) -> Figure:
-        digits = 0 if estimate.mean * scale >= 100 else 1
+        digits = _digits(estimate.mean * scale)
 
         def show(value: float) -> str:
             return f"{value * scale:,.{digits}f}"
@@ -118,6 +119,13 @@ def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
         figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight", None),
     ]
     return every if estimates.output_tokens_per_s.mean else [one for one in every if one.name not in ("TPOT", "output")]
+
+
+def _digits(mean: float) -> int:
+    """Decimals to show a figure around *mean* with: two digits that count for what is below one."""
+    if mean >= 100:
+        return 0
+    return 1 if mean >= 1 or mean <= 0 else 1 - math.floor(math.log10(mean))
 
 
 def latencies(speed: Latencies) -> str:
