@@ -83,12 +83,12 @@ class _Way:
 
     def search(self, targets: bool) -> Found:
         if targets:
-            return search(self.asked, self.usable)
+            return search(self.asked, self.usable, compared=1)
         request = self.asked.request
         free = request.model_copy(
             update={"targets": Targets(), "limits": request.limits.model_copy(update={"usd_per_hour": None})}
         )
-        return search(replace(self.asked, request=free), self.usable)
+        return search(replace(self.asked, request=free), self.usable, compared=1)
 
     def best(self, options: Sequence[Option]) -> Option:
         """The cheapest; without prices the one on the fewest cards."""

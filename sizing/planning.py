@@ -208,7 +208,7 @@ def _what_would_work(asked: Question, found: Found) -> str:
     )
     for how, relaxed, relaxed_length in _relaxations(asked):
         try:
-            options = search(replace(asked, request=relaxed, max_model_len=relaxed_length)).options
+            options = search(replace(asked, request=relaxed, max_model_len=relaxed_length), compared=1).options
         except KitError:
             continue
         if options:

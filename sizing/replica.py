@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sizing.aims import aims
+from sizing.bounds import most_share
 from sizing.demand import traffic
 from sizing.engine_args import adapter_slots
 from sizing.errors import KitError
@@ -131,6 +132,28 @@ class Replicas:
     _built: dict[tuple[object, ...], _Built | Miss] = field(default_factory=dict)
     _full_rate: dict[tuple[object, ...], float] = field(default_factory=dict)
     _known: dict[tuple[object, ...], Replica | Miss] = field(default_factory=dict)
+    _most: dict[tuple[object, ...], float] = field(default_factory=dict)
+
+    def most_share(self, shape: Shape) -> float:
+        """Requests in flight, or per second, beyond which no settings let a replica of *shape* meet the targets."""
+        if shape.key not in self._most:
+            self._most[shape.key] = self._bound(shape)
+        return self._most[shape.key]
+
+    def _bound(self, shape: Shape) -> float:
+        """With the KV cache of the settings that take least, and the places and the chunk of those that take most."""
+        searched, request = self.question.engine.searched, self.question.request
+        if searched is None or shape.pp > 1:
+            return math.inf
+        sequences, batched = max(searched.max_num_seqs), max(searched.max_num_batched_tokens)
+        found = []
+        for tuning in self._leanest(list(self.tunings(Share(sequences, None)))):
+            built = self._settled(shape, tuning)
+            if isinstance(built, _Built):
+                roomy = replace(built.setup, max_num_seqs=sequences, max_num_batched_tokens=batched)
+                scheduler = _scheduler(self.question, roomy, built.memory)
+                found.append(most_share(scheduler, request.targets, closed=request.load.concurrency is not None))
+        return max(found, default=math.inf)  # infinite: why it holds nothing is said where it is tried
 
     def carrying(self, shape: Shape, share: Share) -> Replica | Miss:
         """The replica of *shape* with the first settings that meet every target under *share*, or the nearest miss."""
@@ -159,6 +182,11 @@ class Replicas:
 
     def _leaner_helps(self, shape: Shape, share: Share, miss: Miss, tunings: list[Tuning]) -> bool:
         """Whether the settings that take least (per utilisation) pass the limit that was missed: if not, none do."""
+        results = [self.tried(shape, share, tuning) for tuning in self._leanest(tunings)]
+        return any(isinstance(result, Replica) or result.limit != miss.limit for result in results)
+
+    def _leanest(self, tunings: list[Tuning]) -> list[Tuning]:
+        """Of each utilisation the settings that take least memory and step time."""
         least: dict[float | None, Tuning] = {}
         for tuning in tunings:
             least[tuning.gpu_memory_utilization] = min(
@@ -166,8 +194,7 @@ class Replicas:
                 least.get(tuning.gpu_memory_utilization, tuning),
                 key=lambda one: (one.max_num_seqs, one.max_num_batched_tokens),
             )
-        results = [self.tried(shape, share, tuning) for tuning in least.values()]
-        return any(isinstance(result, Replica) or result.limit != miss.limit for result in results)
+        return list(least.values())
 
     def tunings(self, share: Share) -> Iterator[Tuning]:
         """Every setting that may be tried under *share*, the usual one first."""
@@ -184,17 +211,20 @@ class Replicas:
 
     def tried(self, shape: Shape, share: Share, tuning: Tuning) -> Replica | Miss:
         """The replica with exactly these settings, or what it misses."""
-        key = (*shape.key, tuning)
-        if key not in self._built:
-            self._built[key] = self._build(shape, tuning)
-        built = self._built[key]
+        built = self._settled(shape, tuning)
         if isinstance(built, Miss):
             return built
-        if hopeless := self._hopeless(key, built, share):
+        if hopeless := self._hopeless((*shape.key, tuning), built, share):
             return hopeless
         speed = loaded(self.question, built.setup, built.memory, share, self._full_rate.get(key))
         waits = share.concurrency is None or share.concurrency > built.together
         return self._missed(speed, share, waits) or Replica(share, built.setup, built.memory, speed)
+
+    def _settled(self, shape: Shape, tuning: Tuning) -> _Built | Miss:
+        key = (*shape.key, tuning)
+        if key not in self._built:
+            self._built[key] = self._build(shape, tuning)
+        return self._built[key]
 
     def _build(self, shape: Shape, tuning: Tuning) -> _Built | Miss:
         asked = self.question

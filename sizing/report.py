@@ -82,7 +82,7 @@ def report(name: str, request: Request, facts: Facts) -> Report:
     if planned.placement.gpu is None:
         return Report(plan=planned, choices=(), curve=(), gpus=rows, short=())
     asked = question(request, facts)
-    options = search(asked, every=True).options
+    options = search(asked, compared=None).options
     return Report(
         plan=planned,
         choices=tuple(_choices(asked, options)),
@@ -114,7 +114,7 @@ def _choices(asked: Question, options: tuple[Option, ...]) -> Iterator[Choice]:
     free = replace(asked, request=asked.request.model_copy(update={"targets": Targets()}))
     statistic = asked.request.targets.statistic
     seen = set()
-    every = [(option, True) for option in options] + [(option, False) for option in search(free, every=True).options]
+    every = [(option, True) for option in options] + [(option, False) for option in search(free, compared=None).options]
     for option, meets in every:
         setup, speed = option.setup, option.performance
         if not meets and all(aim.met for aim in aims(asked.request.targets, speed)):
