@@ -2,8 +2,8 @@
 How much of a load one replica can carry at most, without playing it out: ``most_share(question, setup, answer, ...)``.
 
 Reading and computing of a step are joined convexly (``sizing.speed``), so no mix of steps is quicker than the average
-one. At *n* sequences that decode, a replica answers ``n / (steps of an answer x average step)`` requests a second, which
-grows with *n*; the KV cache and the TPOT target limit *n*. Who does not decode waits for the first token: by Little's
+one. At *n* sequences that decode, a replica answers ``n / (steps of an answer x average step)`` requests/s, which grows
+with *n*; the KV cache and the TPOT target limit *n*. Who does not decode waits for the first token: by Little's
 law no more than the rate x the TTFT target.
 """
 
@@ -36,19 +36,20 @@ def most_share(replica: Replica, targets: Targets, *, closed: bool) -> float:
     lived = sum(decodes for *_, decodes in replica.lengths)
     context = sum(decodes * (tokens_in + decodes / 2) for _, tokens_in, decodes in replica.lengths) / lived
 
-    def step_s(decoding: int) -> float:
-        return _least_step_s(replica.step, decoding, decoding * context, decoding * todo / steps)
+    def step_s(decoding: int, prefill: float) -> float:
+        return _least_step_s(replica.step, decoding, decoding * context, prefill)
 
     decoding = most = replica.capacity()
     if targets.tpot_ms is not None and targets.statistic == "mean":
         limit_s = targets.tpot_ms / 1000 * replica.step.tokens_per_step
-        decoding = max(1, bisect_right(range(1, most + 1), limit_s, key=step_s))
-    rate = decoding / (steps * step_s(decoding))
+        # Equal requests that start together have their prompts together too: none falls between their tokens.
+        decoding = max(1, bisect_right(range(1, most + 1), limit_s, key=lambda count: step_s(count, 0.0)))
+    rate = decoding / (steps * step_s(decoding, decoding * todo / steps))
     return SURE * (decoding + rate * ttft_s if closed else rate)
 
 
 def _least_step_s(step: StepModel, decoding: int, context: float, prefill: float) -> float:
-    """The average step with so many decoding and so many prompt tokens: prompts read no further expert, launches hide."""
+    """The average step with so many decoding and prompt tokens, if prompts read no further expert and launches hide."""
     touched = 1 - (1 - step.expert_floor) * step.expert_miss ** (
         decoding / step.stages * step.rows_per_sequence * step.expert_spread
     )

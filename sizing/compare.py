@@ -10,7 +10,7 @@ host of one's own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -26,6 +26,7 @@ from sizing.ledger import LedgerLine
 from sizing.plan import Estimates
 from sizing.planning import deployment_estimates, plan
 from sizing.question import Question, question
+from sizing.replica import Replicas
 from sizing.request import Limits, Place, Request, Targets
 from sizing.search import Found, Option, search
 from sizing.setup import KvDtype
@@ -80,15 +81,20 @@ class _Way:
     usable: list[Host] | None = None
     elsewhere: bool = False
     priced: bool = True
+    replicas: dict[bool, Replicas] = field(default_factory=dict)  # with targets, without; the same in all places
 
     def search(self, targets: bool) -> Found:
-        if targets:
-            return search(self.asked, self.usable, compared=1)
+        asked = self.asked if targets else self._free()
+        replicas = self.replicas.setdefault(targets, Replicas(asked))
+        return search(asked, self.usable, compared=1, replicas=replicas)
+
+    def _free(self) -> Question:
+        """Without targets and budget."""
         request = self.asked.request
         free = request.model_copy(
             update={"targets": Targets(), "limits": request.limits.model_copy(update={"usd_per_hour": None})}
         )
-        return search(replace(self.asked, request=free), self.usable, compared=1)
+        return replace(self.asked, request=free)
 
     def best(self, options: Sequence[Option]) -> Option:
         """The cheapest; without prices the one on the fewest cards."""
@@ -190,6 +196,8 @@ def _row(subject: str, ways: Sequence[_Way] | KitError) -> Row:
     for targets in (True, False):
         options: list[tuple[Option, _Way]] = []
         for way in ways:
+            if way.elsewhere and any(not known.elsewhere for _, known in options):
+                break  # its own place is the row
             try:
                 found = way.search(targets)
             except KitError as refusal:
@@ -282,10 +290,10 @@ def _gpus(request: Request, facts: Facts, only: Sequence[str]) -> Iterator[tuple
     places = [(_at(asked, place), place not in own) for place in dict.fromkeys([*own, *ELSEWHERE])]
     offers = [(at, hosts(facts, at.request)[0], elsewhere) for at, elsewhere in places]
     for gpu in wanted.values():
-        ways = []
+        ways, replicas = [], dict[bool, Replicas]()
         for at, offered, elsewhere in offers:
             if usable := [host for host in offered if host.gpu.id == gpu.id]:
-                ways.append(_Way(at, usable, elsewhere))
+                ways.append(_Way(at, usable, elsewhere, replicas=replicas))
         own_hosts = [_own_host(gpu, cards) for cards in CARDS]
         yield gpu.id, ways or [_Way(_at(asked, Place(kind="local")), own_hosts, elsewhere=True, priced=False)]
 

@@ -31,9 +31,13 @@ LENGTH_STEP = 256  # max_model_len is shortened in such steps
 class Variant:
     """One card's task, or what a change makes of it."""
 
-    question: Question
+    replicas: Replicas  # of its question; remembers what was tried
     shape: Shape
     share: Share
+
+    @property
+    def question(self) -> Question:
+        return self.replicas.question
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def remedies(question: Question, gpu: Gpu) -> CardVerdict:
     load = question.request.load
     precisions = _precisions(question, gpu)
     kv = question.request.limits.kv_cache_dtype or "auto"
-    asked = Variant(question, Shape(gpu, 1, precisions[0], kv), Share(load.concurrency, load.request_rate))
+    asked = Variant(Replicas(question), Shape(gpu, 1, precisions[0], kv), Share(load.concurrency, load.request_rate))
     result = _carry(asked)
     if isinstance(result, Replica):
         return CardVerdict(gpu.id, None, ())
@@ -143,7 +147,7 @@ def _changes(asked: Variant, precisions: list[Precision]) -> Iterator[_Change]:
     yield from (weights(precision) for precision in precisions[1:] if precision not in good)
     yield _Change(
         range(question.max_model_len - LENGTH_STEP, longest_request(load) - 1, -LENGTH_STEP),
-        lambda variant, value: replace(variant, question=replace(variant.question, max_model_len=value)),
+        lambda variant, value: replace(variant, replicas=Replicas(replace(variant.question, max_model_len=value))),
         lambda value: f"max_model_len {value} instead of {question.max_model_len}",
     )
     if load.concurrency is not None:
@@ -163,7 +167,7 @@ def _changes(asked: Variant, precisions: list[Precision]) -> Iterator[_Change]:
 
 def _carry(variant: Variant) -> Replica | Miss:
     try:
-        return Replicas(variant.question).carrying(variant.shape, variant.share)
+        return variant.replicas.carrying(variant.shape, variant.share)
     except (BadRequest, Unsupported) as refusal:
         return Miss(refusal.problems[0])
 

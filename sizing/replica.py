@@ -132,15 +132,15 @@ class Replicas:
     _built: dict[tuple[object, ...], _Built | Miss] = field(default_factory=dict)
     _full_rate: dict[tuple[object, ...], float] = field(default_factory=dict)
     _known: dict[tuple[object, ...], Replica | Miss] = field(default_factory=dict)
-    _most: dict[tuple[object, ...], float] = field(default_factory=dict)
+    _most: dict[tuple[object, ...], float | Miss] = field(default_factory=dict)
 
-    def most_share(self, shape: Shape) -> float:
-        """Requests in flight, or per second, beyond which no settings let a replica of *shape* meet the targets."""
+    def most_share(self, shape: Shape) -> float | Miss:
+        """Requests in flight, or per second, that no settings let a replica of *shape* pass; why not even one."""
         if shape.key not in self._most:
             self._most[shape.key] = self._bound(shape)
         return self._most[shape.key]
 
-    def _bound(self, shape: Shape) -> float:
+    def _bound(self, shape: Shape) -> float | Miss:
         """With the KV cache of the settings that take least, and the places and the chunk of those that take most."""
         searched, request = self.question.engine.searched, self.question.request
         if searched is None or shape.pp > 1:
@@ -150,6 +150,8 @@ class Replicas:
         for tuning in self._leanest(list(self.tunings(Share(sequences, None)))):
             built = self._settled(shape, tuning)
             if isinstance(built, _Built):
+                if alone := self._missed_alone(built):
+                    return alone
                 roomy = replace(built.setup, max_num_seqs=sequences, max_num_batched_tokens=batched)
                 scheduler = _scheduler(self.question, roomy, built.memory)
                 found.append(most_share(scheduler, request.targets, closed=request.load.concurrency is not None))
@@ -163,6 +165,16 @@ class Replicas:
         return self._known[key]
 
     def _tuned(self, shape: Shape, share: Share) -> Replica | Miss:
+        most = self.most_share(shape)
+        if isinstance(most, Miss):
+            return most
+        load = share.concurrency or share.request_rate or 0.0
+        if load > most:
+            return Miss(
+                f"no settings let a replica carry {share} within the targets; {most:.3g} at the very most",
+                nearness=most / load,
+                limit="rate",
+            )
         first, *others = self.tunings(share)
         result = self.tried(shape, share, first)
         if isinstance(result, Replica):
@@ -264,8 +276,8 @@ class Replicas:
         scheduler = _scheduler(asked, setup, answer)
         return _Built(setup, answer, scheduler.capacity(), alone_s, scheduler.fastest_s())
 
-    def _hopeless(self, key: tuple[object, ...], built: _Built, share: Share) -> Miss | None:
-        """What can be known to be missed without playing the share out."""
+    def _missed_alone(self, built: _Built) -> Miss | None:
+        """What one request misses that has the replica to itself: no share is small enough."""
         target_ms = self.question.request.targets.tpot_ms
         if target_ms is not None and built.alone_s * 1000 > target_ms:
             return Miss(
@@ -279,6 +291,12 @@ class Replicas:
                 f"TTFT at least {built.prompt_s * 1000:,.1f} ms, for one prompt alone; the target is {target_ms:g} ms",
                 nearness=target_ms / (built.prompt_s * 1000),
             )
+        return None
+
+    def _hopeless(self, key: tuple[object, ...], built: _Built, share: Share) -> Miss | None:
+        """What can be known to be missed without playing the share out."""
+        if alone := self._missed_alone(built):
+            return alone
         if share.concurrency is not None and (
             share.concurrency <= built.together or self.question.request.targets.ttft_ms is None
         ):

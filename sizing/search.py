@@ -64,10 +64,10 @@ class _Bracket:
 class _Search:
     """One question being answered; remembers what candidates share."""
 
-    def __init__(self, question: Question, compared: int | None) -> None:
+    def __init__(self, question: Question, compared: int | None, replicas: Replicas | None) -> None:
         self.compared = compared
         self.question = question
-        self.replicas = Replicas(question)
+        self.replicas = replicas or Replicas(question)
         load, limits = question.request.load, question.request.limits
         self.whole = Share(load.concurrency, load.request_rate)
         self.peak = self.whole.peak(limits.spare_share)
@@ -154,9 +154,7 @@ class _Search:
         limits = self.question.request.limits
         load = self.peak.concurrency or self.peak.request_rate or 0.0
         most = self.replicas.most_share(_shape(candidate))
-        if self.peak.concurrency is not None:
-            most = max(1, math.floor(most)) if most < math.inf else most
-        carrying = max(1, math.ceil(load / most))
+        carrying = 1 if isinstance(most, Miss) else max(1, math.ceil(load / most))
         return max(limits.min_replicas, min(carrying, self._most_carrying(candidate)) + limits.spare_replicas)
 
     def _most_carrying(self, candidate: Candidate) -> int:
@@ -182,7 +180,9 @@ class _Search:
         low, high = self._fewest_possible(candidate) - spare, most
         if enough is not None:
             counts = range(low, most + 1)
-            high = max(low, low - 1 + bisect_right(counts, enough, key=lambda count: self._usd(candidate, count + spare)))
+            high = max(
+                low, low - 1 + bisect_right(counts, enough, key=lambda count: self._usd(candidate, count + spare))
+            )
         found = self._between(candidate, low, high)
         if isinstance(found, Miss):
             if high < most:
@@ -269,7 +269,13 @@ class Found:
     nearest: Rejected | None
 
 
-def search(question: Question, usable: list[Host] | None = None, *, compared: int | None = COMPARED) -> Found:
+def search(
+    question: Question,
+    usable: list[Host] | None = None,
+    *,
+    compared: int | None = COMPARED,
+    replicas: Replicas | None = None,
+) -> Found:
     """
     Every option of the first tier that has any, cheapest first, and everything that was rejected on the way.
 
@@ -279,11 +285,12 @@ def search(question: Question, usable: list[Host] | None = None, *, compared: in
     Args:
         usable: search only these hosts; None = all that the request may use.
         compared: GPUs whose cheapest option is wanted; None = every option of every candidate.
+        replicas: what other searches of the same load, targets and limits, in any place, found out about replicas.
 
     Raises: ``UnknownFact`` where the request names a GPU, host or price that no fact describes.
     """
     request, facts, model = question.request, question.facts, question.model
-    searching = _Search(question, compared)
+    searching = _Search(question, compared, replicas)
     usable, rejected = hosts(facts, request) if usable is None else (usable, [])
     every_tier = list(tiers(facts, request, model))
     for choices in every_tier:
