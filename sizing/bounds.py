@@ -17,6 +17,7 @@ from sizing.request import Targets
 from sizing.scheduler import Replica
 from sizing.speed import StepModel
 
+FIRST_WAVE = 0.1  # of the requests of a closed loop (sizing.patterns)
 SURE = 1.15  # the simulation's figures are rates of finite runs, not of endless ones
 
 
@@ -39,11 +40,16 @@ def most_share(replica: Replica, targets: Targets, *, closed: bool) -> float:
     def step_s(decoding: int, prefill: float) -> float:
         return _least_step_s(replica.step, decoding, decoding * context, prefill)
 
+    # Equal requests that start together have their prompts together too: none falls between their tokens.
+    apart = 1 - min(1.0, FIRST_WAVE + replica.step.constants["lock_step"]) if closed else 1.0
+
+    def tpot_s(decoding: int) -> float:
+        return (1 - apart) * step_s(decoding, 0.0) + apart * step_s(decoding, decoding * todo / steps)
+
     decoding = most = replica.capacity()
     if targets.tpot_ms is not None and targets.statistic == "mean":
         limit_s = targets.tpot_ms / 1000 * replica.step.tokens_per_step
-        # Equal requests that start together have their prompts together too: none falls between their tokens.
-        decoding = max(1, bisect_right(range(1, most + 1), limit_s, key=lambda count: step_s(count, 0.0)))
+        decoding = min(most, 1 + bisect_right(range(1, most + 1), limit_s, key=tpot_s))  # on average not a whole number
     rate = decoding / (steps * step_s(decoding, decoding * todo / steps))
     return SURE * (decoding + rate * ttft_s if closed else rate)
 

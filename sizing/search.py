@@ -92,7 +92,9 @@ class _Search:
         while priced:
             least, number, replicas, candidate = heapq.heappop(priced)
             if budget is not None and least > budget:
-                self._lose(candidate, Miss(f"costs at least {least:.2f} $/h; the budget is {budget:g} $/h"))
+                self._lose(
+                    candidate, Miss(f"costs at least {least:.2f} $/h; the budget is {limits.usd_per_hour:g} $/h")
+                )
                 self.too_dear.append(candidate)
                 continue
             enough = self._enough()
