@@ -168,11 +168,10 @@ class Replicas:
         most = self.most_share(shape)
         if isinstance(most, Miss):
             return most
-        load = share.concurrency or share.request_rate or 0.0
-        if load > most:
+        if share.concurrency is not None and share.concurrency > most:  # a rate is refused with the rates of both
             return Miss(
                 f"no settings let a replica carry {share} within the targets; {most:.3g} at the very most",
-                nearness=most / load,
+                nearness=most / share.concurrency,
                 limit="rate",
             )
         first, *others = self.tunings(share)
@@ -223,10 +222,11 @@ class Replicas:
 
     def tried(self, shape: Shape, share: Share, tuning: Tuning) -> Replica | Miss:
         """The replica with exactly these settings, or what it misses."""
+        key = (*shape.key, tuning)
         built = self._settled(shape, tuning)
         if isinstance(built, Miss):
             return built
-        if hopeless := self._hopeless((*shape.key, tuning), built, share):
+        if hopeless := self._hopeless(key, built, share):
             return hopeless
         speed = loaded(self.question, built.setup, built.memory, share, self._full_rate.get(key))
         waits = share.concurrency is None or share.concurrency > built.together
