@@ -63,11 +63,13 @@ def test_a_chat_without_the_key_is_refused(served: Served) -> None:
 def test_a_stream_comes_in_pieces_and_ends_with_done(served: Served) -> None:
     with (
         served.client() as client,
-        client.stream("POST", "/v1/chat/completions", json=CHAT | {"stream": True, "ignore_eos": True}) as answer,
+        client.stream(
+            "POST", "/v1/chat/completions", json=CHAT | {"stream": True, "max_tokens": 32, "ignore_eos": True}
+        ) as answer,
     ):
         events = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
     assert events[-1] == "[DONE]"
-    assert len(events) > 8
+    assert len(events) > 4  # random bytes are held back until they are a letter
 
 
 def test_thinking_can_be_switched_off_per_request(served: Served) -> None:
