@@ -41,14 +41,16 @@ def _panel(rank: int, one: Recommendation) -> Panel:
         f"{engine.name} {engine.version}, TP {engine.tp}, max_model_len {engine.max_model_len}, max_num_seqs "
         f"{engine.max_num_seqs}, KV {engine.kv_cache_dtype}",
     )
-    load = made.request.load
+    load, token = made.request.load, estimates.tpot_s
+    tpot = ""
+    if token:
+        tpot = f", TPOT {token.mean * 1000:.1f} ms ({token.low * 1000:.1f} to {token.high * 1000:.1f})"
     grid.add_row(
         "speed",
         f"{load.concurrency} at once of {load.input_tokens:,} + {load.output_tokens:,} tokens"
         f"{''.join(besides(load))}: TTFT "
         f"{estimates.ttft_s.mean * 1000:,.0f} ms ({estimates.ttft_s.low * 1000:,.0f} to "
-        f"{estimates.ttft_s.high * 1000:,.0f}), TPOT {estimates.tpot_s.mean * 1000:.1f} ms "
-        f"({estimates.tpot_s.low * 1000:.1f} to {estimates.tpot_s.high * 1000:.1f})",
+        f"{estimates.ttft_s.high * 1000:,.0f}){tpot}",
     )
     bought = (
         f"; {one.hardware_usd:,.0f} $ of hardware, in it over the years, is bought first" if one.hardware_usd else ""

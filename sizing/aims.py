@@ -15,7 +15,7 @@ class Latencies(Protocol):
     @property
     def ttft_s(self) -> Estimate: ...
     @property
-    def tpot_s(self) -> Estimate: ...
+    def tpot_s(self) -> Estimate | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Aim:
 
 def aims(targets: Targets, speed: Latencies) -> tuple[Aim, ...]:
     """An ``Aim`` for each target that was given; the mean stands for a percentile that is not known (CPU plans)."""
-    latencies: tuple[tuple[Literal["TTFT", "TPOT"], float | None, Estimate], ...] = (
+    latencies: tuple[tuple[Literal["TTFT", "TPOT"], float | None, Estimate | None], ...] = (
         ("TTFT", targets.ttft_ms, speed.ttft_s),
         ("TPOT", targets.tpot_ms, speed.tpot_s),
     )
     found = []
     for name, target_ms, estimate in latencies:
-        if target_ms is not None:
+        if target_ms is not None and estimate is not None:
             asked_s = getattr(estimate, targets.statistic)
             reached_ms = (estimate.mean if asked_s is None else asked_s) * 1000
             slower = estimate.high / estimate.mean if estimate.mean else 1.0

@@ -208,9 +208,9 @@ def _rows(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
         return
     if not kept:
         raise BadRequest(f"no row contains {echo(match)}")
-    from sizing.show import console, table_of
+    from sizing.show import console, print_rows
 
-    console().print(table_of(kept))
+    print_rows(console(), kept)
 
 
 @app.command()

@@ -184,7 +184,7 @@ def _order(row: Row, facts: Facts) -> tuple[object, ...]:
         row.usd_per_hour or 0,
         list(facts.precisions).index(row.precision) if row.precision else 0,
         row.gpus or 0,
-        figures.tpot_s.mean if figures else 0,
+        figures.tpot_s.mean if figures and figures.tpot_s else 0,
         row.subject,
     )
 

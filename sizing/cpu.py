@@ -4,6 +4,8 @@ The plan of the engine ``vllm-cpu``: on the machine at hand (place ``local``) or
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sizing import __version__, words
 from sizing.assembly import engine_settings, model_choice, serve
 from sizing.assumptions import assumptions
@@ -14,6 +16,7 @@ from sizing.host_needs import disk_gib
 from sizing.ledger import LedgerLine
 from sizing.plan import Memory, Placement, Plan, Pod, Rejected
 from sizing.question import Question
+from sizing.request import Targets
 from sizing.units import GIB
 from sizing.warnings import licence_warnings
 from sizing.weights import weights as weights_per_stage
@@ -40,7 +43,7 @@ def plan_cpu(name: str, asked: Question) -> Plan:
             rejected.append(Rejected(candidate=machine.type, reason=result))
     if not found:
         raise DoesNotFit(*(f"{lost.candidate}: {lost.reason}" for lost in rejected))
-    best, *others = sorted(found, key=lambda fit: (fit.cost.usd_per_hour, fit.estimates.tpot_s.mean))
+    best, *others = sorted(found, key=lambda fit: (fit.cost.usd_per_hour, -fit.estimates.requests_per_s.mean))
     lost = tuple(
         Rejected(
             candidate=f"{fit.replicas} x {fit.machine.type}",
@@ -86,6 +89,19 @@ def _refuse(asked: Question) -> None:
             problems.append('limits.usd_per_hour means nothing at the place "local": it has no price; leave it out')
     if problems:
         raise BadRequest(*problems)
+
+
+def _warnings(asked: Question, fit: Fit) -> Iterator[str]:
+    targets = asked.request.targets
+    if fit.machine.memory_bytes is None:
+        yield (
+            f"The memory of this machine is not known to the plan: the pod takes {fit.pod_bytes / GIB:.0f} GiB of it, "
+            f"and the answer is {words.latencies(fit.estimates)}."
+        )
+    if targets.statistic != "mean" and targets != Targets(statistic=targets.statistic):
+        yield (
+            f"A CPU plan knows no distribution over requests: the mean is held against the {targets.statistic} targets."
+        )
 
 
 def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], rejected: tuple[Rejected, ...]) -> Plan:
@@ -167,7 +183,8 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             *licence_warnings(asked.model, asked.facts),
             "A CPU plan is for trying the kit and for small models; its speed depends on the machine it meets.",
             *((machine.note,) if machine.note else ()),
-            f"The image is built on the machine that serves, from a third-party wheel: {asked.release.source}.",
+            f"The image is {asked.release.source}.",
+            *_warnings(asked, fit),
             *assumptions(asked, None),
         ),
     )

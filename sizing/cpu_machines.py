@@ -149,7 +149,7 @@ def _estimates(asked: Question, machine: Machine, weights: int, share: int, runn
     rate = min(load.concurrency or 1, most) / request_s
     return Estimates(
         ttft_s=_estimate(cpu, machine, ttft_s + step_s),
-        tpot_s=_estimate(cpu, machine, step_s if load.output_tokens else 0.0),
+        tpot_s=_estimate(cpu, machine, step_s) if load.output_tokens > 1 else None,
         output_tokens_per_s=_estimate(cpu, machine, rate * load.output_tokens),
         requests_per_s=_estimate(cpu, machine, rate),
         saturation_concurrency=most,

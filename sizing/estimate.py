@@ -43,7 +43,7 @@ class AskedLoad(_Question):
     concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
     request_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     input_tokens: Count
-    output_tokens: Count
+    output_tokens: Annotated[int, Field(ge=0, le=10_000_000)]
     pattern: Literal["closed", "burst", "poisson"] | None = None
     requests: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -112,7 +112,7 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
         try:
             questions.append(Question.model_validate_json(line))
         except ValidationError as error:
-            problems += sentences(error, prefix=f"line {number}: ")
+            problems += sentences(error, Question, f"line {number}: ")
         except RecursionError:
             problems.append(f"line {number}: nested too deeply to be a question")
     if problems:
@@ -134,6 +134,8 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
             raise UnknownFact(
                 f"{question.model} holds GGUF files, which vLLM and SGLang do not serve", kind="unsupported"
             )
+        if question.load is not None and not question.load.output_tokens and model.generates:
+            raise BadRequest(f"load.output_tokens is 0, but {model.name} generates an answer: at least 1 token")
         gpu = facts.gpu(question.gpu) if question.gpu is not None else _nearest_in_memory(facts, question)
         precision = question.precision or implied or DEFAULT_PRECISION
         if precision != "bf16":  # a card without bf16 gets the checkpoint as fp16
@@ -190,7 +192,7 @@ def _answered(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str,
     return {
         **part,
         "ttft_ms": _figure(speed.ttft_s, 1000),
-        "tpot_ms": _figure(speed.tpot_s, 1000),
+        "tpot_ms": _figure(speed.tpot_s, 1000) if speed.tpot_s.mean else None,
         "output_tokens_per_s": _figure(speed.output_tokens_per_s, 1),
         "requests_per_s": _figure(speed.requests_per_s, 1),
     }
@@ -232,6 +234,8 @@ def _caveats(question: Question, setup: Setup) -> list[str]:
     if question.engine_version is not None and question.engine_version != setup.engine_version:
         notes.append(f"{question.engine_version} is taken for the release {setup.engine_version}")
     load = question.load
+    if load is not None and load.output_tokens and not setup.model.generates:
+        notes.append(f"{setup.model.name} generates no tokens: load.output_tokens is taken for 0, TTFT is its answer's")
     if load is not None and load.input_tokens + load.output_tokens > setup.max_model_len:
         notes.append(
             f"a request of {load.input_tokens} + {load.output_tokens} tokens is longer than max_model_len "
@@ -245,6 +249,8 @@ def _fields(setup: Setup) -> dict[str, Any]:
 
 
 def _speed(load: AskedLoad, setup: Setup, held: MemoryAnswer) -> Performance:
+    if not setup.model.generates:
+        load = load.model_copy(update={"output_tokens": 0})
     running = running_requests(held, setup, load.traffic)
     return performance(setup, load.traffic, max(held.kv_cache_tokens, load.input_tokens + load.output_tokens), running)
 

@@ -105,12 +105,12 @@ def _ledger(title: str, ledger: Sequence[LedgerLine], width: int) -> Table:
 
 def _figures(estimates: Estimates, targets: Targets) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("expected", "mean", "9 in 10", "p95", "target"):
+    for column in ("expected", "mean", "9 in 10", words.percentiles(targets), "target"):
         table.add_column(column, justify="left")
     for figure in words.figures(estimates, targets):
         sign, style = {None: ("", ""), True: ("✓ ", "green"), False: ("✗ ", "red")}[figure.met]
         target = Text.assemble((sign, style), figure.target)
-        table.add_row(Text(figure.name, style="bold"), figure.mean, figure.band, figure.p95, target)
+        table.add_row(Text(figure.name, style="bold"), figure.mean, figure.band, figure.percentiles, target)
     return table
 
 
@@ -155,7 +155,7 @@ def _print_remedies(console: Console, verdicts: Sequence[CardVerdict]) -> None:
     for verdict in short:
         console.print(Text.assemble((verdict.gpu, "bold"), f" alone: {verdict.shortfall}"))
         for remedy in verdict.remedies:
-            console.print(Text(f"  + {remedy.change}: {remedy.outcome}", style="green"))
+            console.print(Text(f"  - {remedy.change}: {remedy.outcome}", style="green"))
         if not verdict.remedies:
             console.print(Text("  no one or two changes of it are enough", style="red"))
 
@@ -179,7 +179,7 @@ def _card(plan: Plan, row: Row, width: int) -> RenderableType:
             ("verdict", why),
             ("way", f"{where}: {row.gpus} x {row.gpu}, {row.precision}, TP {row.tp}{replicas}"),
             ("KV cache", f"{row.kv_cache_tokens:,} tokens a replica"),
-            ("basis", f"{row.estimates.tpot_s.basis}: {row.estimates.tpot_s.source}"),
+            ("basis", f"{row.estimates.ttft_s.basis}: {row.estimates.ttft_s.source}"),
         ]
     )
     figures = _figures(row.estimates, plan.request.targets)

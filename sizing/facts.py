@@ -53,7 +53,7 @@ class Licence(Fact):
 
 
 def _nearest(asked: str, known: list[str]) -> str:
-    match = difflib.get_close_matches(asked.lower(), [k.lower() for k in known], n=1, cutoff=0.3)
+    match = difflib.get_close_matches(asked.lower(), [k.lower() for k in known], n=1)
     nearest = next((k for k in known if match and k.lower() == match[0]), None)
     return f"; the nearest known is {nearest}" if nearest else ""
 

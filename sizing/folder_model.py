@@ -58,7 +58,7 @@ def folder_model(folder: Path, facts: Facts) -> Model:
     except OSError:
         raise BadRequest(f"{folder} has no config.json; name a folder with the files of a model repository") from None
     except ValidationError as error:
-        raise BadRequest(*sentences(error, prefix=f"{path}: ")) from None
+        raise BadRequest(*sentences(error, _Config, f"{path}: ")) from None
     if config.quantization_config is not None:
         raise Unsupported(f"{path} describes quantised weights; from a folder the kit sizes bf16 weights so far")
     like = facts.models[DENSE[kind]]

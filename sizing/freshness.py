@@ -16,7 +16,7 @@ def stale(deployment: Path) -> list[str]:
     """
     One sentence for every file of *deployment* that ``qwenkit write`` would change; empty when all are fresh.
 
-    Never raises for a request that cannot be planned any more: that is a sentence too.
+    Never raises for a request that cannot be planned any more, or not be written: that is a sentence too.
     """
     name = deployment.name
     try:
@@ -25,7 +25,10 @@ def stale(deployment: Path) -> list[str]:
         return [f"{name} cannot be planned any more: {problem}" for problem in refusal.problems]
     remedy = f"run: qwenkit write {name}"
     problems = []
-    files = render(_with_provenance_of(deployment / "plan.json", now))
+    try:
+        files = render(_with_provenance_of(deployment / "plan.json", now))
+    except KitError as refusal:
+        return list(refusal.problems)
     for file in EVERY_FILE:
         path = deployment / file
         found = _content(path)

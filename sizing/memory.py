@@ -184,7 +184,10 @@ def _notes(setup: Setup, held: Capacity) -> tuple[str, ...]:
             f"SGLang starts, but its cache holds {held.tokens} tokens, fewer than one request of max_model_len"
         )
     if setup.max_model_len > setup.model.context.native_tokens:
-        notes.append(f"YaRN x{setup.model.context.yarn_factor:g} beyond {setup.model.context.native_tokens} tokens")
+        notes.append(
+            f"YaRN x{setup.model.context.yarn_factor:g} beyond {setup.model.context.native_tokens} tokens: the engines "
+            f"apply it to every request, which may cost quality on short texts"
+        )
     right_since = vllm_rules().hybrid_log_right_since
     early = setup.engine == "vllm" and release_of(setup.engine_version) < release_of(right_since)
     if early and setup.model.linear_attention:

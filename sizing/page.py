@@ -58,6 +58,7 @@ def html(report: Report) -> str:
         per_million=words.per_million(plan.cost),
         million=_million,
         tiles=TILES if plan.estimates.output_tokens_per_s.mean else PROMPT_TILES,
+        percentiles=words.percentiles(plan.request.targets),
         band=_band,
         way=_way,
     )

@@ -123,7 +123,7 @@ class Estimates(_Part):
     """
 
     ttft_s: Estimate
-    tpot_s: Estimate
+    tpot_s: Estimate | None  # None: no answer has a second token
     output_tokens_per_s: Estimate
     requests_per_s: Estimate
     saturation_concurrency: int
@@ -227,4 +227,4 @@ class Plan(_Part):
         except OSError as failed:
             raise BadRequest(f"{path} cannot be read: {failed.strerror}; {remedy}") from None
         except ValidationError as error:
-            raise BadRequest(f"{path} is not a plan of this kit ({sentences(error)[0]}); {remedy}") from None
+            raise BadRequest(f"{path} is not a plan of this kit ({sentences(error, cls)[0]}); {remedy}") from None

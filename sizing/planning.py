@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from decimal import Decimal
 
 from sizing import __version__, words
 from sizing.assembly import engine_settings, model_choice, serve
@@ -33,10 +32,8 @@ from sizing.plan import (
 from sizing.question import Question, question
 from sizing.replica import Share, saturation
 from sizing.request import Place, Request, Targets
-from sizing.search import COMPARED, Found, Option, search
+from sizing.search import CENT, COMPARED, Found, Option, search
 from sizing.warnings import warnings
-
-CENT = Decimal("0.01")  # a difference that no price list shows
 
 
 def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:
@@ -146,7 +143,7 @@ def deployment_estimates(asked: Question, option: Option) -> Estimates:
     together, rate = saturation(asked, option.setup, option.memory)
     return Estimates(
         ttft_s=speed.ttft_s,
-        tpot_s=speed.tpot_s,
+        tpot_s=speed.tpot_s if speed.tpot_s.mean else None,
         output_tokens_per_s=times(speed.output_tokens_per_s, all_busy),
         requests_per_s=times(speed.requests_per_s, all_busy),
         saturation_concurrency=together * option.replicas,
@@ -160,7 +157,9 @@ def _lost(option: Option, best: Option) -> Rejected:
     if more >= CENT:
         reason = f"meets the request ({speed}) but costs {more:.2f} $/h more than {best.cost.usd_per_hour:.2f} $/h"
     else:
-        reason = f"meets the request ({speed}) at the same price, with a lower precision or a later first token"
+        lower = option.candidate.precision != best.candidate.precision
+        why = "in a lower precision" if lower else "by a fraction dearer" if more else "with a later first token"
+        reason = f"meets the request ({speed}) at the same price to a cent, {why}"
     return Rejected(candidate=option.label, reason=reason, usd_per_hour=option.cost.usd_per_hour)
 
 
@@ -199,7 +198,7 @@ def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
 
 def _what_would_work(asked: Question, found: Found) -> str:
     load = asked.request.load
-    wanted = f"{load.concurrency} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
+    wanted = Share(load.concurrency, load.request_rate)
     closest = found.nearest or found.rejected[-1]
     sentence = (
         f"nothing of {len(found.rejected)} candidates carries {asked.model.name} for {wanted} of {load.input_tokens} + "

@@ -66,7 +66,7 @@ def question(request: Request, facts: Facts, model: Model | None = None) -> Ques
     """
     model, asked = _known(request, facts, model)
     request = whole(asked, model)
-    engine = facts.engines[request.limits.engine or "vllm"]
+    engine = facts.engines[request.engine]
     release = engine.version(request.limits.engine_version)
     served_by(model, engine.server, release.version)
     thinking_default(model, request.serving)
@@ -105,9 +105,9 @@ def _known(request: Request, facts: Facts, model: Model | None) -> tuple[Model, 
     for gpu in request.limits.gpus or ():
         look_up(partial(facts.gpu, gpu))
     named = request.place.host
-    if named is not None and request.limits.engine != "vllm-cpu":
+    if named is not None and request.engine != "vllm-cpu":
         look_up(lambda: home_host(facts, named))
-    look_up(lambda: facts.engines[request.limits.engine or "vllm"].version(request.limits.engine_version))
+    look_up(lambda: facts.engines[request.engine].version(request.limits.engine_version))
     precise = look_up(lambda: with_precision(request, found[1])) if found else None
     if problems or found is None or precise is None:
         raise UnknownFact(*problems)

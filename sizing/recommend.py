@@ -207,7 +207,7 @@ def _hardware_usd(made: Plan, facts: Facts) -> Decimal:
 
 def _way(model: Model, request: Request, facts: Facts) -> _Way:
     """The cheapest way to serve *request*, its home host named. Raises ``KitError`` where there is none."""
-    if request.limits.engine == "vllm-cpu":
+    if request.engine == "vllm-cpu":
         if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
             raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
         return _Way(plan(model.key, request, facts).cost.usd_per_hour, request, facts)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizing import words
+from sizing import units, words
 from sizing.candidates import hosts, runs_on
 from sizing.demand import longest_request
 from sizing.errors import BadRequest, Unsupported
@@ -161,7 +161,7 @@ def _changes(asked: Variant, precisions: list[Precision]) -> Iterator[_Change]:
         yield _Change(
             [rate * percent / 100 for percent in range(95, 0, -5)],
             lambda variant, value: replace(variant, share=Share(None, value)),
-            lambda value: f"{value:g} requests/s instead of {rate:g}",
+            lambda value: f"{Share(None, value)} instead of {units.rate(rate)}",
         )
 
 

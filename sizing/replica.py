@@ -28,6 +28,7 @@ from sizing.scheduler import Replica as Scheduler
 from sizing.setup import Asked, KvDtype, Setup, resolve
 from sizing.speed import StepModel
 from sizing.traffic import Traffic
+from sizing.units import rate
 
 RATE_WITHIN_REACH = 0.5  # no setting doubles the rate of a replica
 
@@ -77,7 +78,7 @@ class Share:
     def __str__(self) -> str:
         if self.concurrency is not None:
             return f"{self.concurrency} request{'' if self.concurrency == 1 else 's'} in flight"
-        return f"{self.request_rate:g} requests/s"
+        return f"{rate(self.request_rate or 0.0)} requests/s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ at facts. docs/request.md says what each field means; a test holds it to this mo
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
@@ -178,18 +179,27 @@ class Request(_Part):
             raise ValueError(f'place.region belongs to AWS; place.kind is "{kind}"')
         if not kind.startswith("aws") and self.place.purchase != "on-demand":
             raise ValueError(f'place.purchase belongs to AWS; place.kind is "{kind}"')
-        if kind == "local" and self.limits.engine != "vllm-cpu":
-            raise ValueError('the place "local" has no GPU: set limits.engine to "vllm-cpu"')
+        if kind == "local" and self.limits.engine not in (None, "vllm-cpu"):
+            raise ValueError('the place "local" has no GPU: leave limits.engine out, or set it to "vllm-cpu"')
         if kind == "rented" and self.limits.engine == "vllm-cpu":
             raise ValueError('the place "rented" is a GPU; "vllm-cpu" runs at the places local, home, aws-eks, aws-ec2')
         return self
 
+    @property
+    def engine(self) -> EngineName:
+        """The engine that was asked, or the place's own."""
+        return self.limits.engine or ("vllm-cpu" if self.place.kind == "local" else "vllm")
 
-def sentences(error: ValidationError, prefix: str = "") -> list[str]:
-    """Each problem pydantic found as one sentence that starts with the dotted name of the field."""
+
+def sentences(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Each problem pydantic found with a *kind* as one sentence that starts with the dotted name of the field."""
     found = []
     for problem in error.errors():
         field = ".".join(str(part)[:60] for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(_part(kind, problem["loc"][:-1]).model_fields)
+            found.append(f"{prefix}{field} is not a field; fields are {known}")
+            continue
         message = problem["msg"].removeprefix("Value error, ")
         asked = problem.get("input")
         shown = (
@@ -197,6 +207,21 @@ def sentences(error: ValidationError, prefix: str = "") -> list[str]:
         )
         found.append(f"{prefix}{field + ': ' if field else ''}{message}{shown}")
     return found
+
+
+def _part(kind: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The part of *kind* at *place*."""
+    for name in place:
+        if isinstance(name, str) and name in kind.model_fields:
+            kind = next(_parts_in(kind.model_fields[name].annotation), kind)
+    return kind
+
+
+def _parts_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _parts_in(inner)
 
 
 def read_request(path: Path) -> Request:
@@ -220,7 +245,7 @@ def read_request(path: Path) -> Request:
     try:
         request = Request.model_validate(table)
     except ValidationError as error:
-        raise BadRequest(*problems, *sentences(error, prefix=f"{path}: ")) from None
+        raise BadRequest(*problems, *sentences(error, Request, f"{path}: ")) from None
     if problems:
         raise BadRequest(*problems)
     return request

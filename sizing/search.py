@@ -29,6 +29,7 @@ from sizing.setup import Setup
 from sizing.units import GIB
 
 MOST_REPLICAS = 256
+CENT = Decimal("0.01")  # less, as the disk of larger weights costs, is no reason for fewer bits
 COMPARED = 4  # GPUs that are ranked by price: the chosen and three runners-up
 
 
@@ -305,10 +306,12 @@ def search(
             if searching.options:
                 break
     precisions = list(facts.precisions)
+    least = min((option.cost.usd_per_hour for option in searching.options), default=Decimal(0))
     searching.options.sort(
         key=lambda option: (
-            option.cost.usd_per_hour,
+            option.cost.usd_per_hour if option.cost.usd_per_hour - least >= CENT else least,
             precisions.index(option.candidate.precision),
+            option.cost.usd_per_hour,
             option.performance.ttft_s.mean,
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,10 @@ from sizing import words
 from sizing.facts import Facts
 from sizing.home_hosts import every_home_host
 from sizing.plan import Estimate
+
+WIDEST = 100_000  # columns
+WIDE_CELL = 24  # a longer text is folded in a terminal
+BESIDE_CELL = 3  # its frame and the room around it
 
 if TYPE_CHECKING:
     from sizing.compare import Row
@@ -92,7 +97,7 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
                 "memory_gib": host.memory_gib,
                 "usd_per_hour": None,
                 "price_dated": host.hardware_usd_dated.isoformat(),
-                "note": f"{host.cpu}, {host.nvme_gb} GB NVMe, PSU {host.psu_w} W, about ${host.hardware_usd}",
+                "note": f"{host.cpu}, {host.nvme_gb} GB NVMe, PSU {host.psu_w} W, about {words.usd(host.hardware_usd)}",
             }
         )
     for rental in facts.rentals:
@@ -128,24 +133,55 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
 
 
 def table_of(rows: Sequence[dict[str, object]]) -> Table:
-    """Rows of equal keys as a table."""
+    """Rows of equal keys as a table that cuts no text."""
     table = Table()
     for position, name in enumerate(rows[0] if rows else ()):
-        table.add_column(name, no_wrap=position == 0)
+        table.add_column(name.replace("_", " "), no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table
 
 
+def print_rows(terminal: Console, rows: Sequence[dict[str, object]]) -> None:
+    """*rows* as wide as they are where there is no terminal; in one, the columns that it has room for."""
+    table = table_of(rows)
+    needed = Measurement.get(terminal, terminal.options.update(max_width=WIDEST), table).maximum
+    if not terminal.is_terminal:
+        terminal.width = needed
+    if needed <= terminal.width:
+        terminal.print(table)
+        return
+    room, widths = terminal.width - 1, dict[str, int]()
+    for name in rows[0]:
+        width = max(len(word) for word in (*name.split("_"), *_cells(rows, name)))
+        width = min(width, WIDE_CELL) if widths else width
+        room -= BESIDE_CELL + width
+        if room < 0 and widths:
+            break
+        widths[name] = width
+    table = table_of([{name: row[name] for name in widths} for row in rows])
+    for column, width in zip(table.columns[:-1], widths.values(), strict=False):  # the last takes what is left
+        column.width = width
+    terminal.print(table)
+    if left_out := [name for name in rows[0] if name not in widths]:
+        terminal.print(f"not shown for want of width: {', '.join(left_out)}; a wider terminal or --json has them")
+
+
+def _cells(rows: Sequence[dict[str, object]], name: str) -> list[str]:
+    return [str(row[name] or "") for row in rows]
+
+
 def comparison(rows: Sequence[Row], by: str) -> Table:
-    """Rows of ``compare``: the way and its settings, then mean, band and p95 of what it does, and money."""
+    """Rows of ``compare``: the way and its settings, then mean, band and percentiles of what it does, and money."""
     table = Table(show_lines=True, expand=True)
     table.add_column(f"{by} and the cheapest way on it", ratio=1)
     for heading in ("TTFT ms", "TPOT ms", "tokens/s", "cost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(_way(row), *_speed(row), _money(row))
-    table.caption = "mean, the band in which 9 of 10 measurements are expected, p95; tokens/s and cost of all replicas"
+    table.caption = (
+        "mean, the band in which 9 of 10 measurements are expected, percentiles; tokens/s and cost of all replicas"
+    )
     return table
 
 
@@ -174,18 +210,21 @@ def _speed(row: Row) -> tuple[str, ...]:
     if row.estimates is None:
         return ("", "", "")
     figures = row.estimates
-    generates = bool(figures.output_tokens_per_s.mean)
     return (
         _figure(figures.ttft_s, 1000, 0),
-        _figure(figures.tpot_s, 1000, 1) if generates else "",
-        _figure(figures.output_tokens_per_s, 1, 0) if generates else "",
+        _figure(figures.tpot_s, 1000, 1) if figures.tpot_s else "",
+        _figure(figures.output_tokens_per_s, 1, 0) if figures.output_tokens_per_s.mean else "",
     )
 
 
 def _figure(estimate: Estimate, scale: float, digits: int) -> str:
     mean, low, high = (f"{value * scale:,.{digits}f}" for value in (estimate.mean, estimate.low, estimate.high))
-    p95 = "" if estimate.p95 is None else f"\np95 {estimate.p95 * scale:,.{digits}f}"
-    return f"[bold]{mean}[/]\n{low}..{high}{p95}"
+    percentiles = "".join(
+        f"\n{name} {value * scale:,.{digits}f}"
+        for name in ("p50", "p95", "p99")
+        if (value := getattr(estimate, name)) is not None
+    )
+    return f"[bold]{mean}[/]\n{low}..{high}{percentiles}"
 
 
 def _money(row: Row) -> str:

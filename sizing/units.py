@@ -11,3 +11,8 @@ HOURS_PER_MONTH = 730  # the month of cloud price lists: 8760 h / 12
 def gib(size_bytes: float) -> float:
     """Bytes as GiB."""
     return size_bytes / GIB
+
+
+def rate(per_s: float) -> str:
+    """A rate with the four digits that a reader can use."""
+    return f"{float(f'{per_s:.4g}'):,g}"

@@ -46,6 +46,13 @@ def warnings(asked: Question, option: Option, estimates: Estimates) -> tuple[str
         if aim.slow_ms > aim.target_ms
     ]
     found += _queues(request.load, estimates)
+    ttft, targets = option.performance.ttft_s, request.targets
+    if targets.ttft_ms is not None and targets.statistic in ("p95", "p99") and (request.load.concurrency or 1) > 1:
+        found.append(
+            f"TTFT {targets.statistic} is that of the start, where all {request.load.concurrency} clients ask at once, "
+            f"which one request in ten is counted in; half of the requests wait {(ttft.p50 or ttft.mean) * 1000:,.0f} "
+            f"ms or less. Give load.request_rate for a steady stream."
+        )
     if setup.pp > 1:
         crossing = setup.max_num_batched_tokens * asked.model.shape.hidden_size * BYTES_PER_ACTIVATION
         found.append(

@@ -110,7 +110,7 @@ def checked(wish: Wish, facts: Facts) -> tuple[Need, ...]:
         any_model = next(iter(facts.models.values()))
         as_request(any_model, wish, needs or tuple(load_needs().values()), Place(kind="aws-ec2"))
     except ValidationError as wrong:
-        problems.extend(sentences(wrong))
+        problems.extend(sentences(wrong, Request))
     if problems:
         raise BadRequest(*problems)
     return needs

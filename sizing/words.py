@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from sizing.aims import Latencies
+from sizing.aims import Latencies, aims
 from sizing.plan import Cost, Estimate, Estimates, Plan
 from sizing.request import Load, Targets
+from sizing.units import rate
 
 
 class Figure(NamedTuple):
@@ -18,7 +19,7 @@ class Figure(NamedTuple):
     name: str
     mean: str
     band: str
-    p95: str
+    percentiles: str
     target: str
     met: bool | None
     basis: str
@@ -28,10 +29,14 @@ class Figure(NamedTuple):
 def asked_for(plan: Plan) -> str:
     """The load and the targets of the request in one sentence."""
     load, targets = plan.request.load, plan.request.targets
-    amount = f"{load.concurrency:,} requests in flight" if load.concurrency else f"{load.request_rate:g} requests/s"
+    amount = (
+        f"{load.concurrency:,} request{'' if load.concurrency == 1 else 's'} in flight"
+        if load.concurrency
+        else f"{rate(load.request_rate or 0.0)} requests/s"
+    )
     hits = f", {load.prefix_hit_rate:.0%} of the prompt cached" if load.prefix_hit_rate else ""
     limits = [
-        f"{name} {targets.statistic} at most {limit:,g} ms"
+        f"{name} {targets.statistic} at most {limit:,.9g} ms"
         for name, limit in (("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms))
         if limit is not None
     ]
@@ -66,7 +71,8 @@ def chosen(plan: Plan) -> list[tuple[str, str]]:
     """What the plan decided, as (term, text)."""
     placement, engine, memory = plan.placement, plan.engine, plan.memory
     stages = f", PP {engine.pp}" if engine.pp > 1 else ""
-    cards = f", {placement.gpus_per_replica} GPU each (TP {engine.tp}{stages})" if placement.gpu else ""
+    gpus = placement.gpus_per_replica
+    cards = f", {gpus} GPU{'' if gpus == 1 else 's'} each (TP {engine.tp}{stages})" if placement.gpu else ""
     utilization = (
         "" if engine.gpu_memory_utilization is None else f", gpu_memory_utilization {engine.gpu_memory_utilization:g}"
     )
@@ -84,41 +90,53 @@ def chosen(plan: Plan) -> list[tuple[str, str]]:
         (
             "KV cache",
             f"{memory.kv_cache_tokens:,} tokens a replica ({memory.kv_cache_tokens_low:,} to "
-            f"{memory.kv_cache_tokens_high:,}): {memory.max_concurrency:g} requests of max_model_len at once",
+            f"{memory.kv_cache_tokens_high:,}): {memory.max_concurrency:g} of max_model_len at once",
         ),
     ]
 
 
-def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
-    """Latency and throughput with band, p95 and target; nothing of output where none is generated."""
+def percentiles(targets: Targets) -> str:
+    """The percentiles that are shown: the middle and the slow end, and the further end where that is asked."""
+    return " / ".join(_percentiles(targets))
 
-    def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None) -> Figure:
+
+def _percentiles(targets: Targets) -> tuple[str, ...]:
+    return ("p50", "p95", "p99") if targets.statistic == "p99" else ("p50", "p95")
+
+
+def figures(estimates: Estimates, targets: Targets) -> list[Figure]:
+    """Latency and throughput with band, percentiles and target; nothing of output where none is generated."""
+    met: dict[str, bool] = {aim.name: aim.met for aim in aims(targets, estimates)}
+
+    def figure(name: str, estimate: Estimate, scale: float, unit: str, limit: float | None = None) -> Figure:
         digits = _digits(estimate.mean * scale)
 
         def show(value: float) -> str:
             return f"{value * scale:,.{digits}f}"
 
-        reached = getattr(estimate, targets.statistic)
+        known = [getattr(estimate, name) for name in _percentiles(targets)]
         return Figure(
             name,
             f"{show(estimate.mean)} {unit}",
             f"{show(estimate.low)} to {show(estimate.high)} {unit}",
-            "" if estimate.p95 is None else f"{show(estimate.p95)} {unit}",
-            "" if limit is None else f"{targets.statistic} at most {limit:,g} {unit}",
-            None if limit is None or reached is None else reached * scale <= limit,
+            "" if None in known else f"{' / '.join(map(show, known))} {unit}",
+            "" if limit is None else f"{targets.statistic} at most {limit:,.9g} {unit}",
+            met.get(name),
             estimate.basis,
             estimate.source,
         )
 
     full = estimates.saturation_concurrency
-    every = [
-        figure("TTFT", estimates.ttft_s, 1000, "ms", targets.ttft_ms),
-        figure("TPOT", estimates.tpot_s, 1000, "ms", targets.tpot_ms),
-        figure("output", estimates.output_tokens_per_s, 1, "tokens/s", None),
-        figure("requests", estimates.requests_per_s, 1, "a second", None),
-        figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight", None),
+    found = [figure("TTFT", estimates.ttft_s, 1000, "ms", targets.ttft_ms)]
+    if estimates.tpot_s:
+        found.append(figure("TPOT", estimates.tpot_s, 1000, "ms", targets.tpot_ms))
+    if estimates.output_tokens_per_s.mean:
+        found.append(figure("output", estimates.output_tokens_per_s, 1, "tokens/s"))
+    return [
+        *found,
+        figure("requests", estimates.requests_per_s, 1, "a second"),
+        figure("saturation", estimates.saturation_requests_per_s, 1, f"a second at {full} in flight"),
     ]
-    return every if estimates.output_tokens_per_s.mean else [one for one in every if one.name not in ("TPOT", "output")]
 
 
 def _digits(mean: float) -> int:
@@ -130,8 +148,8 @@ def _digits(mean: float) -> int:
 
 def latencies(speed: Latencies) -> str:
     """Mean TTFT, and TPOT where an answer has a second token."""
-    tpot = f", TPOT {speed.tpot_s.mean * 1000:.1f} ms" if speed.tpot_s.mean else ""
-    return f"TTFT {speed.ttft_s.mean * 1000:.0f} ms{tpot}"
+    tpot = f", TPOT {speed.tpot_s.mean * 1000:,.1f} ms" if speed.tpot_s and speed.tpot_s.mean else ""
+    return f"TTFT {speed.ttft_s.mean * 1000:,.0f} ms{tpot}"
 
 
 def provenance(plan: Plan) -> list[tuple[str, str, str]]:

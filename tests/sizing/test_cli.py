@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -9,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from sizing.facts import load_facts
+from sizing.show import gpu_rows, print_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +112,33 @@ def test_a_table_filters_and_speaks_json(table: str) -> None:
     some = json.loads(qwenkit(table, "4090" if table != "models" else "coder", "--json").stdout)
     assert 0 < len(some) < len(everything)
     assert qwenkit(table).stdout.count("\n") >= len(everything)
+
+
+def test_a_piped_table_cuts_no_text_and_a_narrow_terminal_gets_fewer_columns() -> None:
+    ids = " ".join(json.loads(qwenkit("models", "qwen3-8b", "--json").stdout)[0]["hub_ids"].split())
+    assert ids in qwenkit("models", "qwen3-8b").stdout
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    print_rows(terminal, gpu_rows(load_facts()))
+    assert isinstance(terminal.file, io.StringIO)
+    text = terminal.file.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for said in ("RTX PRO 6000 Blackwell Server", "bandwidth", "not shown for want of width", "interconnect"):
+        assert said in text
+
+
+def test_check_says_what_cannot_be_written_and_goes_on(workplace: Path) -> None:
+    rented = workplace / "deployments" / "a-rented-card"
+    rented.mkdir()
+    (rented / "request.toml").write_text(
+        'model = "qwen3-8b"\n[load]\nconcurrency = 4\ninput_tokens = 512\noutput_tokens = 128\n'
+        '[place]\nkind = "rented"\n'
+    )
+    (workplace / "deployments" / "laptop" / "plan.json").unlink()
+    done = qwenkit("check", "a-rented-card", "laptop", cwd=workplace)
+    assert done.returncode == 1
+    assert "a-rented-card is answered but not placed" in done.stdout
+    assert "laptop/plan.json is missing" in done.stdout
 
 
 def test_estimate_reads_lines_and_prints_lines_in_order(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sizing.facts import load_facts
 from sizing.plan import Plan
 from sizing.planning import plan
 from sizing.render import render
-from sizing.request import Request
+from sizing.request import Load, Place, Request
 
 FACTS = load_facts()
 
@@ -81,3 +81,10 @@ def test_a_spare_machine_answers_nothing_more() -> None:
     alone, spare = (planned(load=load, place=place, limits={"min_replicas": replicas}) for replicas in (1, 2))
     assert spare.estimates.requests_per_s.mean == alone.estimates.requests_per_s.mean
     assert spare.estimates.saturation_requests_per_s.mean == 2 * alone.estimates.saturation_requests_per_s.mean
+
+
+def test_this_machine_implies_the_cpu_engine_and_its_unknown_memory_is_said() -> None:
+    load = Load(concurrency=1, input_tokens=512, output_tokens=128)
+    made = plan("cpu", Request(model="qwen3-32b", load=load, place=Place(kind="local")), FACTS)
+    assert made.engine.name == "vllm-cpu"
+    assert any("takes 68 GiB of it, and the answer is TTFT" in warning for warning in made.warnings)

@@ -105,6 +105,22 @@ def test_every_bad_line_is_reported_at_once() -> None:
     assert {problem.split(":")[0] for problem in refusal.value.problems} == {"line 1", "line 3"}
 
 
+@pytest.mark.parametrize(
+    ("model", "output_tokens", "says"),
+    [("qwen3-embedding-0.6b", 0, None), ("qwen3-embedding-0.6b", 9, "taken for 0"), ("qwen3-8b", 0, "at least 1")],
+)
+def test_a_model_that_generates_nothing_is_asked_for_no_tokens(
+    model: str, output_tokens: int, says: str | None
+) -> None:
+    load = {"concurrency": 4, "input_tokens": 512, "output_tokens": output_tokens}
+    line = json.dumps({"model": model, "gpu": "L4", "max_model_len": 8192, "load": load})
+    found = json.loads(next(answers(read_questions([line]), FACTS)))
+    assert says is None or says in f"{found.get('notes')} {found.get('reason')}"
+    if "error" not in found:
+        assert found["tpot_ms"] is None
+        assert found["ttft_ms"]["mean"] > 0
+
+
 def numbers(value: Any) -> list[float]:
     if isinstance(value, dict):
         return [number for part in value.values() for number in numbers(part)]

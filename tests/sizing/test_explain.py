@@ -13,7 +13,9 @@ from sizing.explain import show_card, show_explanation, show_plan, verdicts
 from sizing.facts import load_facts
 from sizing.plan import Plan
 from sizing.planning import plan
+from sizing.request import Targets
 from sizing.units import gib
+from sizing.words import figures
 from tests.sizing.test_cli import qwenkit
 from tests.sizing.test_compare import asked
 
@@ -72,6 +74,24 @@ def test_plan_prints_the_runners_up_only_and_says_how_to_see_the_rest(planned: P
     assert f"{len(planned.rejected)} more candidates were rejected" in printed(console)
 
 
+def test_the_asked_percentile_is_shown_beside_the_middle_and_holds_the_target(planned: Plan) -> None:
+    asked_p99 = Targets(ttft_ms=1500, statistic="p99")
+    ttft, tpot = figures(planned.estimates, asked_p99)[:2]
+    seen = planned.estimates.ttft_s
+    shown = [value * 1000 for value in (seen.p50 or 0, seen.p95 or 0, seen.p99 or 0)]
+    assert ttft.percentiles == " / ".join(f"{value:,.0f}" for value in shown) + " ms"
+    assert (ttft.met, tpot.met) == (shown[-1] <= 1500, None)
+    assert shown[0] < seen.mean * 1000 < 1500 < shown[1]  # the first wave
+
+
+def test_a_mean_that_stands_for_a_percentile_still_marks_the_target() -> None:
+    request = asked("laptop").model_copy(update={"targets": Targets(ttft_ms=5000, statistic="p95")})
+    laptop = plan("laptop", request, FACTS)
+    ttft = figures(laptop.estimates, request.targets)[0]
+    assert (ttft.percentiles, ttft.met) == ("", True)
+    assert any("the mean is held against the p95 targets" in warning for warning in laptop.warnings)
+
+
 def test_a_missed_target_is_marked(planned: Plan) -> None:
     late = planned.estimates.model_copy(update={"ttft_s": planned.estimates.ttft_s.model_copy(update={"mean": 9.0})})
     console = paper(140)
@@ -86,7 +106,7 @@ def test_every_card_of_the_place_that_is_too_little_alone_comes_with_what_would_
     show_explanation(console, planned, found)
     for verdict in found:
         assert (f"{verdict.gpu} alone: " in printed(console)) == (verdict.shortfall is not None)
-        assert all(f"+ {remedy.change}: " in printed(console) for remedy in verdict.remedies)
+        assert all(f"- {remedy.change}: " in printed(console) for remedy in verdict.remedies)
 
 
 def test_a_card_that_nobody_sells_is_answered_with_its_memory(planned: Plan) -> None:
@@ -103,7 +123,7 @@ def test_a_card_that_is_too_little_alone_comes_with_what_would_do(planned: Plan)
         console, planned, compare(planned.request, FACTS, "gpu", ["RTX 4070"])[0], verdicts(planned, FACTS, "rtx4070")
     )
     assert "RTX 4070 alone" in printed(console)
-    assert "+ awq weights" in printed(console)
+    assert "- awq weights" in printed(console)
 
 
 def test_the_chosen_card_is_said_to_be_chosen_and_the_others_to_cost_more(planned: Plan) -> None:

@@ -105,3 +105,11 @@ def test_a_nightly_image_is_taken_for_the_release_its_code_became() -> None:
     assert sglang.release("nightly-dev-20260402-d7256eb6") == "0.5.10"
     assert sglang.release("nightly-dev-20990101") == sglang.release("nightly-dev") == sglang.default_version
     assert sglang.release("0.5.5") == "0.5.5"
+
+
+@pytest.mark.parametrize("name", ["llama-3", "MI300X"])
+def test_a_name_like_none_is_given_no_nearest(name: str) -> None:
+    for look in (FACTS.model, FACTS.gpu):
+        with pytest.raises(UnknownFact) as refusal:
+            look(name)
+        assert "nearest" not in refusal.value.problems[0]
