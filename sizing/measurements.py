@@ -143,6 +143,17 @@ _H200_MODELS = {
 }
 
 
+def _loads(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(start of the engine, load) for every load in *path*."""
+    engines: dict[str, Any] = {}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        if row["kind"] == "engine":
+            engines[row["case"]] = row
+        else:
+            yield engines[row["case"]], row
+
+
 def _load(row: dict[str, Any]) -> tuple[Traffic, dict[Metric, float]]:
     """The load of one line and what was seen of it."""
     traffic = Traffic(
@@ -161,13 +172,7 @@ def _load(row: dict[str, Any]) -> tuple[Traffic, dict[Metric, float]]:
 
 def own(facts: Facts, path: Path) -> Iterator[Case]:
     """What ``bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
-    engines: dict[str, Any] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        if row["kind"] == "engine":
-            engines[row["case"]] = row
-            continue
-        engine = engines[row["case"]]
+    for engine, row in _loads(path):
         given = engine["engine_args"]
         asked = Asked(
             max_model_len=engine["max_model_len"],
@@ -187,13 +192,7 @@ def own(facts: Facts, path: Path) -> Iterator[Case]:
 
 def h200(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own loads: vLLM 0.26.0 on an H200, ``@card`` = with that card's memory."""
-    engines: dict[str, Any] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        if row["kind"] == "engine":
-            engines[row["case"]] = row
-            continue
-        engine = engines[row["case"]]
+    for engine, row in _loads(path):
         name = re.sub(r"-(eager|awq|fp8)$", "", row["case"].split("@")[0])
         asked = Asked(
             max_model_len=8192,
