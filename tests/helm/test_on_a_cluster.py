@@ -7,117 +7,30 @@ those of a user, in their order: each test needs the ones before it.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from local.cluster import Cluster
-from tests.helm.chart import CHART, Values, case, changed
+from tests.helm.bench import LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.helm.chart import CHART
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE, RELEASE = "chart", "qwen"
-PRE_STOP_S, DRAIN_S = 5, 60
-READY_LIMIT_S = 420
-LEFT_LIMIT_S = 120
-# Written by Kubernetes about other objects, and gone with them or after an hour.
-ABOUT_OTHERS = ("events", "events.events.k8s.io", "endpoints", "pods.metrics.k8s.io")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A namespace with weights and one GPU, and helm pointed at it."""
-
-    cluster: Cluster
-    folder: Path
-
-    def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
-        command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", NAMESPACE, *arguments]
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=2 * READY_LIMIT_S, check=False
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
-        return done.stdout + done.stderr
-
-    def kubectl(self, *arguments: str) -> str:
-        return self.cluster.kubectl("--namespace", NAMESPACE, *arguments)
-
-    def values(self, **changes: Any) -> Path:
-        # The engine is called vllm here, since only that one may ask for a GPU.
-        own = {"engine": "vllm", "gpu__count": 1, "drain": {"preStopSeconds": PRE_STOP_S, "seconds": DRAIN_S}}
-        path = self.folder / "values.yaml"
-        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own, **changes)))
-        return path
-
-    def objects(self) -> set[str]:
-        """Everything in the namespace that is no mere word about something else."""
-        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
-        listed = ",".join(kind for kind in kinds if kind not in ABOUT_OTHERS)
-        return set(self.kubectl("get", listed, "--output=name", "--ignore-not-found").split())
-
-    def pods(self) -> list[Values]:
-        found: list[Values] = json.loads(self.kubectl("get", "pods", "--output=json"))["items"]
-        return found
-
-    def key(self) -> str:
-        data = json.loads(self.kubectl("get", "secret", f"{RELEASE}-key", "--output=json"))["data"]
-        return base64.b64decode(data["api-key"]).decode()
-
-    def ask(self, path: str, body: Values | None = None, key: str | None = None) -> tuple[int, bytes]:
-        """Status and body of a request through the Service."""
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        url = self.cluster.service_url(NAMESPACE, RELEASE) + path
-        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=PRE_STOP_S + DRAIN_S + 30) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as refusal:
-            return refusal.code, refusal.read()
-
-    def generate(self, tokens: int) -> tuple[list[bytes], float]:
-        """Events of a stream of exactly *tokens* tokens, and its seconds."""
-        started = time.monotonic()
-        more = {"max_tokens": tokens, "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
-        _, body = self.ask("/v1/chat/completions", chat(**more), self.key())
-        return [line.removeprefix(b"data: ") for line in body.splitlines() if line], time.monotonic() - started
-
-    def context_length(self) -> int:
-        _, body = self.ask("/v1/models", key=self.key())
-        length: int = json.loads(body)["data"][0]["max_model_len"]
-        return length
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
-        time.sleep(0.5)
-
-
-def chat(**more: Any) -> Values:
-    return {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
+NAMESPACE = "chart"
 
 
 @pytest.fixture(scope="module")
 def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    cluster.namespace(NAMESPACE, enforce="restricted")
-    cluster.add_model(NAMESPACE, "model", model_folder)
-    yield Bench(cluster, tmp_path_factory.mktemp("values"))
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
-    cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-model")
+    with a_bench(cluster, model_folder, tmp_path_factory.mktemp("values"), NAMESPACE) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,100 @@
+{{/* The engine's pod: the same wherever it is placed. */}}
+{{- define "qwen.podTemplate" -}}
+{{- $engine := include "qwen.engine" . | fromYaml }}
+metadata:
+  labels: {{- include "qwen.selector" . | nindent 4 }}
+  annotations:
+    {{- with $engine.launcher }}
+    qwenkit.dev/launcher: {{ $.Files.Get (printf "files/%s" .) | sha256sum }}
+    {{- end }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ .Values.serviceAccount.name | quote }}
+  automountServiceAccountToken: false
+  # A Service named vllm would else set VLLM_PORT.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "qwen.graceSeconds" . }}
+  {{- with .Values.runtimeClassName }}
+  runtimeClassName: {{ . | quote }}
+  {{- end }}
+  {{- include "qwen.placement" . | trim | nindent 2 }}
+  securityContext: {{- include "qwen.podSecurity" . | nindent 4 }}
+  containers:
+    - name: engine
+      image: {{ include "qwen.image" . | quote }}
+      imagePullPolicy: IfNotPresent
+      {{- with $engine.launcher }}
+      command: [python3, /opt/qwen/{{ . }}]
+      {{- end }}
+      args:
+        {{- toYaml .Values.args | nindent 8 }}
+        {{- with .Values.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- with $engine.drainFlag }}
+        - {{ . }}
+        - {{ int $.Values.drain.seconds | quote }}
+        {{- end }}
+      env: {{- include "qwen.environment" . | trim | nindent 8 }}
+      ports:
+        - {name: http, containerPort: {{ include "qwen.port" . }}}
+      securityContext: {{- include "qwen.containerSecurity" . | nindent 8 }}
+      resources:
+        {{- $gpus := dict }}
+        {{- if .Values.gpu.count }}
+        {{- $gpus = dict .Values.gpu.resource (int .Values.gpu.count) }}
+        {{- end }}
+        requests: {{- merge (dict) $gpus .Values.resources.requests | toYaml | nindent 10 }}
+        limits: {{- merge (dict) $gpus .Values.resources.limits | toYaml | nindent 10 }}
+      lifecycle:
+        preStop: {sleep: {seconds: {{ int .Values.drain.preStopSeconds }}}}
+      # A hung engine still says 200 here: alerts find it. A busy one must not be killed: long timeouts.
+      startupProbe:
+        httpGet: {path: /health, port: http}
+        periodSeconds: 5
+        timeoutSeconds: 5
+        failureThreshold: {{ div (add .Values.startup.budgetSeconds 4) 5 }}
+      readinessProbe:
+        httpGet: {path: /health, port: http}
+        periodSeconds: 5
+        timeoutSeconds: 5
+        failureThreshold: 3
+      livenessProbe:
+        httpGet: {path: /health, port: http}
+        periodSeconds: 10
+        timeoutSeconds: 10
+        failureThreshold: 6
+      volumeMounts:
+        - {name: home, mountPath: /home/qwen}
+        - {name: tmp, mountPath: /tmp}
+        - {name: shm, mountPath: /dev/shm}
+        {{- if $engine.launcher }}
+        - {name: files, mountPath: /opt/qwen, readOnly: true}
+        {{- end }}
+        {{- if eq .Values.model.source "pvc" }}
+        - {name: model, mountPath: /models, readOnly: true}
+        {{- end }}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: home
+      {{- if eq .Values.cache.type "pvc" }}
+      persistentVolumeClaim: {claimName: {{ .Values.cache.existingClaim | default (printf "%s-cache" .Release.Name) | quote }}}
+      {{- else }}
+      emptyDir: {sizeLimit: {{ .Values.cache.size }}}
+      {{- end }}
+    - {name: tmp, emptyDir: {sizeLimit: 4Gi}}
+    - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ .Values.shmSize }}}}
+    {{- if $engine.launcher }}
+    - {name: files, configMap: {name: {{ .Release.Name }}-files}}
+    {{- end }}
+    {{- if eq .Values.model.source "pvc" }}
+    - {name: model, persistentVolumeClaim: {claimName: {{ .Values.model.claim | quote }}, readOnly: true}}
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}

@@ -1,0 +1,117 @@
+"""
+A namespace of the real cluster with weights and GPUs, helm pointed at it, and the questions its tests ask.
+
+Each module of tests has its own namespace and release: ``with a_bench(cluster, model_folder, folder, "name")``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.cluster import Cluster
+from tests.helm.chart import Values, case, changed
+from tools.get import tool
+
+RELEASE = "qwen"
+PRE_STOP_S, DRAIN_S = 5, 60
+READY_LIMIT_S = 420
+LEFT_LIMIT_S = 120
+# Written by Kubernetes about other objects, and gone with them or after an hour.
+ABOUT_OTHERS = ("events", "events.events.k8s.io", "endpoints", "pods.metrics.k8s.io")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A namespace with weights and one GPU, and helm pointed at it."""
+
+    cluster: Cluster
+    folder: Path
+    namespace: str
+
+    def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
+        command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=2 * READY_LIMIT_S, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
+        return done.stdout + done.stderr
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments)
+
+    def values(self, **changes: Any) -> Path:
+        # The engine is called vllm here, since only that one may ask for a GPU.
+        own = {"engine": "vllm", "gpu__count": 1, "drain": {"preStopSeconds": PRE_STOP_S, "seconds": DRAIN_S}}
+        path = self.folder / "values.yaml"
+        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own, **changes)))
+        return path
+
+    def objects(self) -> set[str]:
+        """Everything in the namespace that is no mere word about something else."""
+        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+        listed = ",".join(kind for kind in kinds if kind not in ABOUT_OTHERS)
+        return set(self.kubectl("get", listed, "--output=name", "--ignore-not-found").split())
+
+    def pods(self) -> list[Values]:
+        found: list[Values] = json.loads(self.kubectl("get", "pods", "--output=json"))["items"]
+        return found
+
+    def key(self) -> str:
+        data = json.loads(self.kubectl("get", "secret", f"{RELEASE}-key", "--output=json"))["data"]
+        return base64.b64decode(data["api-key"]).decode()
+
+    def ask(self, path: str, body: Values | None = None, key: str | None = None) -> tuple[int, bytes]:
+        """Status and body of a request through the Service."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        url = self.cluster.service_url(self.namespace, RELEASE) + path
+        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PRE_STOP_S + DRAIN_S + 30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read()
+
+    def generate(self, tokens: int) -> tuple[list[bytes], float]:
+        """Events of a stream of exactly *tokens* tokens, and its seconds."""
+        started = time.monotonic()
+        more = {"max_tokens": tokens, "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
+        _, body = self.ask("/v1/chat/completions", chat(**more), self.key())
+        return [line.removeprefix(b"data: ") for line in body.splitlines() if line], time.monotonic() - started
+
+    def context_length(self) -> int:
+        _, body = self.ask("/v1/models", key=self.key())
+        length: int = json.loads(body)["data"][0]["max_model_len"]
+        return length
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
+        time.sleep(0.5)
+
+
+def chat(**more: Any) -> Values:
+    return {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
+
+
+@contextmanager
+def a_bench(cluster: Cluster, model_folder: Path, folder: Path, namespace: str) -> Iterator[Bench]:
+    """A namespace that enforces Pod Security "restricted" and holds the tiny model's claim; gone afterwards."""
+    cluster.namespace(namespace, enforce="restricted")
+    cluster.add_model(namespace, "model", model_folder)
+    yield Bench(cluster, folder, namespace)
+    cluster.kubectl("delete", "namespace", namespace, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
+    cluster.kubectl("delete", "persistentvolume", f"{namespace}-model")
