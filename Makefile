@@ -20,10 +20,10 @@ demo: $(VENV)/ready ## the main job: plan, pulumi up, a real cluster, a chat, pr
 test: $(VENV)/ready ## every test, also those with a real engine, cluster, host and Pulumi (root)
 	$(ROOT) $(RUN) -m tools.get --all >/dev/null
 	$(MAKE) --no-print-directory lint
-	$(ROOT) $(RUN) -m pytest
+	$(ROOT) $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint ## format, lint, types and the fast tests: seconds, no root
-	$(RUN) -m pytest -q -m "$(FAST)"
+	$(RUN) -m pytest -q -n 2 --dist loadgroup -m "$(FAST)"
 
 .PHONY: lint
 lint: $(VENV)/ready
