@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sizing.calibration import calibration
-from sizing.demand import cut_requests, thinks
+from sizing.demand import cut_requests
 from sizing.gpu_facts import Gpu
 from sizing.question import Question
 
@@ -13,7 +13,7 @@ from sizing.question import Question
 def assumptions(asked: Question, gpu: Gpu | None) -> Iterator[str]:
     """Sentences about reasoning, long requests, images and sound, drafted tokens, adapters and rerankers."""
     load, serving, model = asked.asked.load, asked.asked.serving, asked.model
-    if model.generates and thinks(model, serving.thinking) and not load.thinking_tokens:
+    if model.generates and model.thinks(serving.thinking) and not load.thinking_tokens:
         off = "" if model.thinking == "always" else ", or switch thinking off with serving.thinking = false"
         yield (
             f"{model.name} thinks before it answers: output_tokens must include its reasoning, or give it as "

@@ -68,6 +68,7 @@ def _refuse(asked: Question) -> None:
     for name, given in (
         ("serving.adapters", asked.request.serving.adapters),
         ("serving.speculative_tokens", asked.request.serving.speculative_tokens),
+        ("serving.text_only", asked.request.serving.text_only),
         ("load.images", load.images),
         ("load.audio_s", load.audio_s),
         ("load.trace", load.trace),

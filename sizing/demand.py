@@ -29,7 +29,11 @@ def whole(request: Request, model: Model) -> Request:
     ``limits.max_model_len``.
     """
     load = request.load
-    problems = [*_modality_problems(load, model), *_answer_problems(request, model)]
+    problems = [
+        *_modality_problems(load, model),
+        *_text_only_problems(request, model),
+        *_answer_problems(request, model),
+    ]
     if problems:
         raise BadRequest(*problems)
     tokens_in = load.input_tokens + prompt_tokens(model, load)
@@ -68,6 +72,16 @@ def _modality_problems(load: Load, model: Model) -> Iterator[str]:
         yield f"load.audio_s is {load.audio_s:g} but {model.name} cuts a clip at {model.audio.clip_s} s; ask for that"
 
 
+def _text_only_problems(request: Request, model: Model) -> Iterator[str]:
+    if not request.serving.text_only:
+        return
+    if not model.params.tower:
+        yield f"serving.text_only is true but {model.name} has no tower to leave out; leave it out"
+    for name, given in (("load.images", request.load.images), ("load.audio_s", request.load.audio_s)):
+        if given:
+            yield f"{name} is given but serving.text_only is true, which leaves the towers out; leave one of them out"
+
+
 def _answer_problems(request: Request, model: Model) -> Iterator[str]:
     load, serving = request.load, request.serving
     if not model.generates:
@@ -89,14 +103,11 @@ def _answer_problems(request: Request, model: Model) -> Iterator[str]:
             f"serving.speculative_tokens is {serving.speculative_tokens} but {model.name} has no MTP head that drafts "
             f"them; leave it out"
         )
-    if load.thinking_tokens and not thinks(model, serving.thinking):
+    if load.thinking_tokens and not model.thinks(serving.thinking):
         off = f"{model.name} never thinks" if model.thinking == "never" else "serving.thinking is false"
+        if model.thinking == "hybrid" and serving.thinking is None:
+            off = f"{model.name} thinks only with serving.thinking = true"
         yield f"load.thinking_tokens is {load.thinking_tokens} but {off}; leave it out"
-
-
-def thinks(model: Model, asked: bool | None) -> bool:
-    """Whether answers begin with reasoning: as asked, else as the model does (a hybrid does unless told not to)."""
-    return model.thinking == "always" or (model.thinking == "hybrid" and asked is not False)
 
 
 def longest_request(load: Load) -> int:

@@ -16,7 +16,7 @@ from sizing.engine_facts import Engine
 from sizing.errors import BadRequest, Unsupported
 from sizing.fact import Precision
 from sizing.lora import lora_rules
-from sizing.model_facts import Model
+from sizing.model_facts import Model, Sampling
 from sizing.request import Serving
 
 PORT = 8000
@@ -49,15 +49,22 @@ def thinking_default(model: Model, serving: Serving) -> bool | None:
     Raises:
         BadRequest: thinking asked of a model that never does, or refused by one that always does.
     """
-    if serving.thinking is None or model.thinking == "hybrid":
-        return serving.thinking
-    if serving.thinking != (model.thinking == "always"):
+    if model.thinking == "hybrid":
+        return model.thinks(serving.thinking)
+    if serving.thinking not in (None, model.thinking == "always"):
         does = "always thinks" if model.thinking == "always" else "never thinks"
         raise BadRequest(
             f"serving.thinking is {str(serving.thinking).lower()} but {model.key} {does} ({model.thinking_stated}); "
             f"leave serving.thinking out, or choose a model whose template has enable_thinking, such as qwen3-8b"
         )
     return serving.thinking
+
+
+def sampling(model: Model, serving: Serving) -> Sampling | None:
+    """What the model card recommends for the mode that answers have unasked; None where the model has one mode."""
+    if model.sampling is None:
+        return None
+    return model.sampling.thinking if model.thinks(serving.thinking) else model.sampling.non_thinking
 
 
 def yarn_override(model: Model, max_model_len: int) -> dict[str, object] | None:
@@ -109,6 +116,7 @@ def engine_args(
     }
     tools = serving.tools and bool(support.tool_parser)
     slots = adapter_slots(serving, engine.server)
+    drawn = sampling(model, serving) if "sampling" in engine.flags else None
     said: dict[str, object | None] = {
         "served_name": served_name,
         "host": "0.0.0.0",
@@ -123,9 +131,8 @@ def engine_args(
         "kv_cache_dtype": engine.fixed.kv_cache_fp8 if settings.kv_cache_dtype == "fp8" else None,
         "tool_parser": support.tool_parser if tools else None,
         "reasoning_parser": support.reasoning_parser or None,
-        "chat_template_kwargs": None
-        if thinking is None or model.thinking != "hybrid"
-        else {"enable_thinking": thinking},
+        "chat_template_kwargs": {"enable_thinking": thinking} if model.thinking == "hybrid" else None,
+        "sampling": drawn and drawn.model_dump(exclude_defaults=True),
         "model_overrides": override or None,
         "max_loras": slots["max_loras"] or None,
         "max_lora_rank": slots["max_lora_rank"] if serving.adapters else None,
@@ -141,6 +148,8 @@ def engine_args(
         words = (("{tokens}", str(drafted)), ("{tokens+1}", str(drafted + 1)))
         args += [reduce(lambda text, word: text.replace(*word), words, said) for said in engine.fixed.speculative]
     args += engine.fixed.pooling.get(model.modality, ())
+    if serving.text_only:
+        args += engine.fixed.text_only
     return (*args, *engine.fixed.always, *(engine.fixed.tools if tools else ()))
 
 

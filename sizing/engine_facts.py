@@ -28,6 +28,7 @@ class FixedArguments(Fact):
     Arguments that follow from a yes or no, and the engine's word for an fp8 KV cache.
 
     ``pooling``: by modality, for models that generate nothing; ``overrides``: what their config must say besides.
+    ``text_only``: leaves the towers of a multimodal model out; empty where the engine loads them all the same.
     ``speculative``: for an MTP head, with ``{tokens}`` and ``{tokens+1}`` where the number of drafted tokens stands.
     """
 
@@ -35,6 +36,8 @@ class FixedArguments(Fact):
     tools: tuple[str, ...]
     lora: tuple[str, ...] = ()
     speculative: tuple[str, ...] = ()
+    text_only: tuple[str, ...] = ()
+    text_only_source: str = ""
     pooling: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     overrides: dict[str, dict[str, object]] = Field(default_factory=dict)
     pooling_source: str = ""

@@ -175,6 +175,27 @@ class EngineSupport(Fact):
     lora: bool = True
 
 
+class Sampling(Fact):
+    """How the next token is drawn unless a request says otherwise."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    presence_penalty: float = 0.0
+
+
+class ModeSampling(Fact):
+    """
+    What the model card recommends in each mode of a model that can switch.
+
+    Models with one mode need none: the ``generation_config.json`` of their repository is for it.
+    """
+
+    thinking: Sampling
+    non_thinking: Sampling
+    source: str
+
+
 class Stated(Fact):
     stated: str = ""
 
@@ -196,9 +217,11 @@ class Model(Fact):
     licence_stated: str = ""  # where it was seen, if not as the tag of the hub's own page
     thinking: Literal["hybrid", "always", "never"]
     thinking_stated: str
+    thinks_unasked: bool = True  # a hybrid, where neither deployment nor request says so: its chat template decides
     source: str
     notes: str = ""
     quantised: dict[str, Repository] = Field(default_factory=dict)
+    sampling: ModeSampling | None = None
     context: Context
     params: Params
     shape: Shape
@@ -224,6 +247,12 @@ class Model(Fact):
     def supported_by(self, server: Literal["vllm", "sglang"]) -> EngineSupport:
         """What is known of the model in that engine."""
         return self.sglang if server == "sglang" else self.vllm
+
+    def thinks(self, asked: bool | None) -> bool:
+        """Whether answers begin with reasoning: as *asked* of a hybrid, else as its chat template does by itself."""
+        if self.thinking != "hybrid":
+            return self.thinking == "always"
+        return self.thinks_unasked if asked is None else asked
 
     @property
     def api(self) -> Api:

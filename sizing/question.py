@@ -86,6 +86,11 @@ def _served_so(request: Request, model: Model, engine: Engine) -> None:
         )
     if request.serving.adapters and not model.supported_by(engine.server).lora:
         problems.append(f"{engine.id} loads no LoRA adapters on {model.name}; merge the adapter into the weights")
+    if request.serving.text_only and engine.searched and not engine.fixed.text_only:
+        problems.append(
+            f"{engine.id} loads the towers of {model.name} whether they are used or not; leave serving.text_only "
+            f"out or set limits.engine to vllm"
+        )
     if problems:
         raise Unsupported(*problems)
 

@@ -257,6 +257,7 @@ class Replicas:
                     gpu_memory_utilization=tuning.gpu_memory_utilization,
                     kv_cache_dtype=shape.kv_cache_dtype,
                     speculative_tokens=asked.request.serving.speculative_tokens,
+                    text_only=asked.request.serving.text_only,
                     **adapter_slots(asked.request.serving, asked.engine.server),
                 ),
             )

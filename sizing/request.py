@@ -142,7 +142,7 @@ class Adapter(_Part):
 class Serving(_Part):
     """
     How the model answers: served name, thinking by default (where the model can switch), tool calls, LoRA adapters
-    beside it, and how many tokens its MTP head drafts a step.
+    beside it, how many tokens its MTP head drafts a step, and whether a multimodal model leaves its towers out.
     """
 
     name: str | None = None
@@ -150,6 +150,7 @@ class Serving(_Part):
     tools: bool = True
     adapters: Annotated[tuple[Adapter, ...], Field(strict=False, max_length=64)] = ()
     speculative_tokens: Annotated[int, Field(ge=0, le=16)] = 0
+    text_only: bool = False
 
     @model_validator(mode="after")
     def _own_names(self) -> Serving:

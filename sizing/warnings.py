@@ -46,6 +46,7 @@ def warnings(asked: Question, option: Option, estimates: Estimates) -> tuple[str
         if aim.slow_ms > aim.target_ms
     ]
     found += _queues(request.load, estimates)
+    found += _sampling(asked)
     ttft, targets = option.performance.ttft_s, request.targets
     if targets.ttft_ms is not None and targets.statistic in ("p95", "p99") and (request.load.concurrency or 1) > 1:
         found.append(
@@ -95,6 +96,20 @@ def warnings(asked: Question, option: Option, estimates: Estimates) -> tuple[str
     if not gpu.bf16_hardware:
         found.append(f"{gpu.id} has no bf16; the model runs in fp16, in which a Qwen model can overflow.")
     return (*found, *answer.notes)
+
+
+def _sampling(asked: Question) -> Iterator[str]:
+    """Where the engine takes its sampling defaults from the repository alone, whose file is for thinking."""
+    model, known = asked.model, asked.model.sampling
+    if known is None or "sampling" in asked.engine.flags or model.thinks(asked.request.serving.thinking):
+        return
+    values = ", ".join(
+        f"{name} {value:g}" for name, value in known.non_thinking.model_dump(exclude_defaults=True).items()
+    )
+    yield (
+        f"{asked.engine.id} takes sampling defaults from the model's generation_config.json alone, which is for "
+        f"thinking; without it {model.name} wants {values}: clients must send them."
+    )
 
 
 def _queues(load: Load, estimates: Estimates) -> Iterator[str]:

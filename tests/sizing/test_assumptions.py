@@ -57,6 +57,22 @@ def test_adapters_take_memory_and_leave_less_for_the_cache() -> None:
     assert not said(bare, "LoRA")
 
 
+def test_without_its_tower_a_model_has_more_room_for_the_cache() -> None:
+    one = {"limits": {"gpus": ["H100-SXM"]}}
+    whole = planned("qwen3.6-27b", chat(), serving={"thinking": False}, **one)
+    text = planned("qwen3.6-27b", chat(), serving={"thinking": False, "text_only": True}, **one)
+    assert text.memory.kv_cache_tokens > whole.memory.kv_cache_tokens
+    assert any("tower" in line.name for line in whole.memory.ledger)
+    assert not any("tower" in line.name for line in text.memory.ledger)
+    assert "--language-model-only" in text.engine.args
+
+
+def test_sglang_says_which_sampling_clients_must_send_themselves() -> None:
+    one = {"limits": {"gpus": ["H100-SXM"], "engine": "sglang"}}
+    assert said(planned("qwen3-8b", chat(), serving={"thinking": False}, **one), "temperature 0.7, top_p 0.8, top_k 20")
+    assert not said(planned("qwen3-8b", chat(thinking_tokens=100), **one), "temperature")
+
+
 def test_drafted_tokens_take_memory_shorten_tpot_and_say_what_is_assumed() -> None:
     plain = planned("qwen3.6-27b", chat(concurrency=1), serving={"thinking": False})
     drafted = planned("qwen3.6-27b", chat(concurrency=1), serving={"thinking": False, "speculative_tokens": 2})

@@ -49,6 +49,36 @@ def test_sglang_gets_the_same_plan_in_its_own_words() -> None:
     assert "--enable-metrics" in args
 
 
+@pytest.mark.parametrize(
+    ("key", "asked", "thinks", "drawn"),
+    [
+        ("qwen3-8b", None, True, {"temperature": 0.6, "top_p": 0.95, "top_k": 20}),
+        ("qwen3-8b", False, False, {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
+        ("qwen3.5-2b", None, False, {"temperature": 1.0, "top_p": 1.0, "top_k": 20, "presence_penalty": 2.0}),
+        ("qwen3.6-27b", True, True, {"temperature": 1.0, "top_p": 0.95, "top_k": 20}),
+    ],
+)
+def test_a_hybrid_is_told_whether_to_think_and_samples_as_its_card_says_for_that_mode(
+    key: str, asked: bool | None, thinks: bool, drawn: dict[str, float]
+) -> None:
+    serving = Serving(thinking=asked)
+    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "m", "q", "bf16", SETTINGS, serving)
+    assert json.loads(value_of(args, "--default-chat-template-kwargs")) == {"enable_thinking": thinks}
+    assert json.loads(value_of(args, "--override-generation-config")) == drawn
+
+
+@pytest.mark.parametrize("key", ["qwen3-4b-instruct-2507", "qwen3-4b-thinking-2507", "qwen2.5-7b"])
+def test_a_model_of_one_mode_keeps_its_repositorys_sampling(key: str) -> None:
+    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "m", "q", "bf16", SETTINGS, Serving())
+    assert not {"--default-chat-template-kwargs", "--override-generation-config"} & set(args)
+
+
+def test_text_only_leaves_the_towers_out() -> None:
+    model = FACTS.models["qwen3.6-27b"]
+    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(text_only=True))
+    assert "--language-model-only" in args
+
+
 def test_tools_off_leaves_the_parser_out() -> None:
     model = FACTS.models["qwen3-8b"]
     args = engine_args(FACTS.engines["vllm"], model, "m", "qwen", "bf16", SETTINGS, Serving(tools=False))
