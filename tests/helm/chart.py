@@ -89,3 +89,10 @@ def environment_of(objects: Objects) -> dict[str, Any]:
     names = [variable["name"] for variable in variables]
     assert len(names) == len(set(names)), f"a variable is set twice: {sorted(names)}"
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
+
+
+def settings_of(objects: Objects) -> Values:
+    """What the guard reads."""
+    [files] = [item["data"] for item in objects["ConfigMap"]]
+    result: Values = json.loads(files["guard.json"])
+    return result

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.helm.chart import CASES, Objects, case, changed, engine_of, environment_of, pod_of, rendered
+from tests.helm.chart import (
+    CASES,
+    CHART,
+    Objects,
+    case,
+    changed,
+    engine_of,
+    environment_of,
+    pod_of,
+    rendered,
+    settings_of,
+)
 
 EKS, HOME, LAPTOP = "eks-vllm-two-replicas", "home-sglang", "laptop-vllm-cpu"
 
@@ -36,6 +48,7 @@ def test_every_pod_satisfies_pod_security_restricted(objects: Objects) -> None:
             "name",
             "emptyDir",
             "configMap",
+            "secret",
             "persistentVolumeClaim",
         }
 
@@ -62,11 +75,59 @@ def test_shared_memory_is_bounded_and_in_memory(objects: Objects, name: str) -> 
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": case(name).get("shmSize", "2Gi")}
 
 
-def test_the_key_is_in_no_argument_and_no_plain_variable(objects: Objects, name: str) -> None:
-    variable = "QWEN_API_KEY" if name == HOME else "VLLM_API_KEY"
-    secret = environment_of(objects)[variable]["secretKeyRef"]
-    assert secret == ({"name": "team-key", "key": "token"} if name == EKS else {"name": "qwen-key", "key": "api-key"})
+def test_the_keys_reach_the_engine_as_a_file_only(objects: Objects, name: str) -> None:
+    secret, key = ("team-key", "token") if name == EKS else ("qwen-key", "api-key")
+    [keys] = [volume["secret"] for volume in pod_of(objects)["volumes"] if "secret" in volume]
+    assert keys == {"secretName": secret, "items": [{"key": key, "path": key}]}
+    assert {"name": "keys", "mountPath": "/etc/qwen", "readOnly": True} in engine_of(objects)["volumeMounts"]
+    assert settings_of(objects)["keysFile"] == f"/etc/qwen/{key}"
+    assert "KEY" not in str(environment_of(objects))
     assert not any("key" in argument for argument in engine_of(objects)["args"])
+
+
+def test_the_guard_is_between_the_network_and_the_engine(objects: Objects, name: str) -> None:
+    variables, engine = environment_of(objects), engine_of(objects)
+    assert (variables["PYTHONPATH"], variables["QWENKIT_GUARD"]) == ("/opt/qwen", "/opt/qwen/guard.json")
+    assert {"name": "files", "mountPath": "/opt/qwen", "readOnly": True} in engine["volumeMounts"]
+    if name == HOME:
+        assert engine["command"] == ["python3", "/opt/qwen/serve_sglang.py"]
+    else:
+        at = engine["args"].index("--middleware")
+        assert engine["args"][at : at + 4] == ["--middleware", "guard.Guard", "--api-server-count", "1"]
+    mounted = objects["ConfigMap"][0]["data"]
+    assert {path.name for path in (CHART / "files").glob("guard*.py")} < set(mounted)
+
+
+def test_a_change_of_the_guard_replaces_the_pod(helm: Path) -> None:
+    def files(**changes: Any) -> str:
+        [deployment] = rendered(helm, changed(case(LAPTOP), **changes))["Deployment"]
+        digest: str = deployment["spec"]["template"]["metadata"]["annotations"]["qwenkit.dev/files"]
+        return digest
+
+    assert files() == files(replicas=2)
+    assert files() != files(queue__maxInFlight=8)
+
+
+def test_the_guard_knows_the_served_api(objects: Objects) -> None:
+    settings = settings_of(objects)
+    assert "POST /v1/chat/completions" in settings["routes"]
+    assert not [route for route in settings["routes"] if not route.startswith(("GET /v1/", "POST /v1/"))]
+    assert settings["model"] in engine_of(objects)["args"]
+    assert settings["maxInFlight"] == 0
+
+
+@pytest.mark.parametrize(("api", "path"), [("embeddings", "/v1/embeddings"), ("rerank", "/v1/rerank")])
+def test_a_model_that_does_not_chat_is_warmed_up_by_what_it_does(helm: Path, api: str, path: str) -> None:
+    settings = settings_of(rendered(helm, changed(case(LAPTOP), api=api)))
+    assert f"POST {path}" in settings["routes"]
+    assert [request["path"] for request in settings["warmUp"].values()] == [path] == [settings["heartbeat"]["path"]]
+
+
+def test_a_tool_call_is_asked_only_where_the_arguments_have_a_parser(helm: Path) -> None:
+    plain = rendered(helm, case(LAPTOP))
+    tools = rendered(helm, changed(case(LAPTOP), extraArgs=["--tool-call-parser", "hermes"]))
+    assert set(settings_of(plain)["warmUp"]) == {"chat", "sampled", "structured"}
+    assert set(settings_of(tools)["warmUp"]) == {"chat", "sampled", "structured", "tool"}
 
 
 def test_a_key_is_generated_only_where_none_is_named(helm: Path) -> None:
@@ -95,20 +156,24 @@ def test_arguments_arrive_unchanged_and_in_order(objects: Objects, name: str) ->
 
 def test_extra_arguments_follow_the_planned_ones(helm: Path) -> None:
     values = changed(case(LAPTOP), extraArgs=["--max-model-len", "4096"])
-    assert engine_of(rendered(helm, values))["args"][-4:] == ["--max-model-len", "4096", "--shutdown-timeout", "30"]
+    arguments = engine_of(rendered(helm, values))["args"]
+    planned = len(case(LAPTOP)["args"])
+    assert arguments[planned : planned + 3] == ["--max-model-len", "4096", "--middleware"]
 
 
 def test_the_grace_period_is_the_sum_of_what_a_leaving_pod_does(helm: Path) -> None:
     objects = rendered(helm, changed(case(EKS), drain__preStopSeconds=20, drain__seconds=240))
     engine = engine_of(objects)
-    assert engine["lifecycle"] == {"preStop": {"sleep": {"seconds": 20}}}
+    said = "touch /tmp/leaving; sleep 19; touch /tmp/left; sleep 1"
+    assert engine["lifecycle"] == {"preStop": {"exec": {"command": ["sh", "-c", said]}}}
+    assert settings_of(objects)["stateFolder"] == "/tmp"
     assert engine["args"][-2:] == ["--shutdown-timeout", "240"]
     assert pod_of(objects)["terminationGracePeriodSeconds"] == 20 + 240 + 15
 
 
 def test_sglang_drains_by_itself_within_the_same_grace_period(helm: Path) -> None:
     objects = rendered(helm, case(HOME))
-    assert engine_of(objects)["args"] == case(HOME)["args"]
+    assert engine_of(objects)["args"] == [*case(HOME)["args"], "--skip-server-warmup"]
     assert pod_of(objects)["terminationGracePeriodSeconds"] == 10 + 120 + 15
 
 
@@ -135,9 +200,15 @@ def test_health_is_cheap_on_sglang_so_that_probes_of_five_seconds_hold(helm: Pat
 
 def test_a_busy_engine_has_a_minute_before_it_is_restarted(objects: Objects) -> None:
     probe = engine_of(objects)["livenessProbe"]
-    assert probe["httpGet"] == {"path": "/health", "port": "http"}
+    assert probe["httpGet"] == {"path": "/health", "port": "ops"}
     assert probe["timeoutSeconds"] >= 10
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
+def test_a_pod_is_ready_when_it_is_warm(objects: Objects) -> None:
+    engine = engine_of(objects)
+    assert engine["startupProbe"]["httpGet"] == engine["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "ops"}
+    assert {"name": "ops", "containerPort": settings_of(objects)["opsPort"]} in engine["ports"]
 
 
 def test_a_rollout_without_spare_gpu_stops_one_pod_first(helm: Path) -> None:
@@ -164,7 +235,7 @@ def test_a_cpu_engine_asks_for_no_gpu(helm: Path) -> None:
 def test_the_service_sends_to_the_port_that_the_arguments_name(objects: Objects, name: str) -> None:
     arguments = case(name)["args"]
     port = int(arguments[arguments.index("--port") + 1])
-    assert engine_of(objects)["ports"] == [{"name": "http", "containerPort": port}]
+    assert {"name": "http", "containerPort": port} in engine_of(objects)["ports"]
     [service] = objects["Service"]
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
     labels = objects["Deployment"][0]["spec"]["template"]["metadata"]["labels"]

@@ -35,6 +35,17 @@ REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "key in the arguments": (EKS, with_args(EKS, "--api-key", "sk-1"), ("--api-key", "auth.existingSecret")),
     "key in the arguments, other form": (HOME, {"extraArgs": ["--api-key=sk-1"]}, ("--api-key", "auth.existingSecret")),
     "key in the environment": (EKS, {"env": {"VLLM_API_KEY": "sk-1"}}, ("VLLM_API_KEY", "auth.existingSecret")),
+    "another middleware": (EKS, with_args(EKS, "--middleware=a.B"), ("--middleware", "guard")),
+    "several server processes": (EKS, with_args(EKS, "--api-server-count", "2"), ("--api-server-count", "guard")),
+    "several tokenizers": (HOME, with_args(HOME, "--tokenizer-worker-num", "4"), ("--tokenizer-worker-num", "guard")),
+    "a server without the guard": (HOME, with_args(HOME, "--grpc-mode"), ("--grpc-mode", "guard")),
+    "a front end without the guard": (
+        EKS,
+        {"env": {"VLLM_USE_RUST_FRONTEND": "1"}},
+        ("VLLM_USE_RUST_FRONTEND", "guard"),
+    ),
+    "another path of modules": (EKS, {"extraEnv": [{"name": "PYTHONPATH", "value": "/x"}]}, ("PYTHONPATH", "guard")),
+    "the port of the probes": (EKS, {"extraArgs": ["--port", "8001"]}, ("--port 8001", "probes and metrics")),
     "development routes": (EKS, {"env": {"VLLM_SERVER_DEV_MODE": "1"}}, ("VLLM_SERVER_DEV_MODE", "stay closed")),
     "token in the environment": (
         EKS,

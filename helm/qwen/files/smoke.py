@@ -2,8 +2,8 @@
 Ask the Service what a client would: models, an answer (a chat and a stream, embeddings, or a ranking), and the same
 without the key.
 
-Environment: BASE_URL, API (chat, embeddings or rerank), MODEL, API_KEY. One line per check with its seconds; the first
-failure ends it with exit 1.
+Environment: BASE_URL, API (chat, embeddings or rerank), MODEL, API_KEY (its first line is used). One line per check
+with its seconds; the first failure ends it with exit 1.
 Standard library only: it runs in the engine's own image.
 """
 
@@ -19,7 +19,7 @@ from http.client import HTTPResponse
 BASE_URL = os.environ["BASE_URL"]
 API = os.environ["API"]
 MODEL = os.environ["MODEL"]
-AUTHORIZED = {"Authorization": "Bearer " + os.environ["API_KEY"]}
+AUTHORIZED = {"Authorization": "Bearer " + os.environ["API_KEY"].split()[0]}
 ONE_REQUEST_S = 300  # a first request may compile kernels
 
 

@@ -60,7 +60,7 @@
 {{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds .Values.startup.budgetSeconds }}
 {{- end }}
 
-{{/* Name of the Secret with the API key. */}}
+{{/* Name of the Secret with the API keys. */}}
 {{- define "qwen.keySecret" -}}
 {{- .Values.auth.existingSecret | default (printf "%s-key" .Release.Name) }}
 {{- end }}
@@ -68,7 +68,7 @@
 {{/* Environment of the engine, as a YAML list: the chart's variables, the engine's, the plan's; the last one wins. */}}
 {{- define "qwen.environment" -}}
 {{- $engine := include "qwen.engine" . | fromYaml }}
-{{- $plain := dict "HOME" "/home/qwen" "TORCHINDUCTOR_CACHE_DIR" "/home/qwen/.cache/torchinductor" "DO_NOT_TRACK" "1" "HF_HUB_DISABLE_TELEMETRY" "1" }}
+{{- $plain := dict "HOME" "/home/qwen" "TORCHINDUCTOR_CACHE_DIR" "/home/qwen/.cache/torchinductor" "DO_NOT_TRACK" "1" "HF_HUB_DISABLE_TELEMETRY" "1" "PYTHONPATH" "/opt/qwen" "QWENKIT_GUARD" "/opt/qwen/guard.json" }}
 {{- /* A UID without a passwd entry has no user name, and PyTorch asks for one. */}}
 {{- $_ := set $plain "USER" "qwen" }}
 {{- if eq .Values.model.source "pvc" }}
@@ -80,7 +80,6 @@
 {{- range $name, $value := merge (dict) .Values.env $engine.env $plain }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
-- {name: {{ $engine.keyVariable }}, valueFrom: {secretKeyRef: {name: {{ include "qwen.keySecret" . | quote }}, key: {{ .Values.auth.secretKey | quote }}}}}
 {{- with .Values.model.tokenSecret }}
 - {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: token}}}
 {{- end }}

@@ -4,9 +4,7 @@
 metadata:
   labels: {{- include "qwen.selector" . | nindent 4 }}
   annotations:
-    {{- with $engine.launcher }}
-    qwenkit.dev/launcher: {{ $.Files.Get (printf "files/%s" .) | sha256sum }}
-    {{- end }}
+    qwenkit.dev/files: {{ include "qwen.engineFiles" . | sha256sum }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -33,6 +31,7 @@ spec:
         {{- with .Values.extraArgs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+        {{- toYaml $engine.guardArguments | nindent 8 }}
         {{- with $engine.drainFlag }}
         - {{ . }}
         - {{ int $.Values.drain.seconds | quote }}
@@ -40,6 +39,7 @@ spec:
       env: {{- include "qwen.environment" . | trim | nindent 8 }}
       ports:
         - {name: http, containerPort: {{ include "qwen.port" . }}}
+        - {name: ops, containerPort: {{ include "qwen.opsPort" . }}}
       securityContext: {{- include "qwen.containerSecurity" . | nindent 8 }}
       resources:
         {{- $gpus := dict }}
@@ -49,20 +49,20 @@ spec:
         requests: {{- merge (dict) $gpus .Values.resources.requests | toYaml | nindent 10 }}
         limits: {{- merge (dict) $gpus .Values.resources.limits | toYaml | nindent 10 }}
       lifecycle:
-        preStop: {sleep: {seconds: {{ int .Values.drain.preStopSeconds }}}}
-      # A hung engine still says 200 here: alerts find it. A busy one must not be killed: long timeouts.
+        preStop: {exec: {command: [sh, -c, {{ include "qwen.preStop" . | quote }}]}}
+      # Ready is warm. A hung engine is healthy here: alerts find it. A busy one must not be killed: long timeouts.
       startupProbe:
-        httpGet: {path: /health, port: http}
+        httpGet: {path: /ready, port: ops}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: {{ div (add .Values.startup.budgetSeconds 4) 5 }}
       readinessProbe:
-        httpGet: {path: /health, port: http}
+        httpGet: {path: /ready, port: ops}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 3
       livenessProbe:
-        httpGet: {path: /health, port: http}
+        httpGet: {path: /health, port: ops}
         periodSeconds: 10
         timeoutSeconds: 10
         failureThreshold: 6
@@ -70,9 +70,8 @@ spec:
         - {name: home, mountPath: /home/qwen}
         - {name: tmp, mountPath: /tmp}
         - {name: shm, mountPath: /dev/shm}
-        {{- if $engine.launcher }}
         - {name: files, mountPath: /opt/qwen, readOnly: true}
-        {{- end }}
+        - {name: keys, mountPath: /etc/qwen, readOnly: true}
         {{- if eq .Values.model.source "pvc" }}
         - {name: model, mountPath: /models, readOnly: true}
         {{- end }}
@@ -88,9 +87,11 @@ spec:
       {{- end }}
     - {name: tmp, emptyDir: {sizeLimit: 4Gi}}
     - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ .Values.shmSize }}}}
-    {{- if $engine.launcher }}
     - {name: files, configMap: {name: {{ .Release.Name }}-files}}
-    {{- end }}
+    - name: keys
+      secret:
+        secretName: {{ include "qwen.keySecret" . | quote }}
+        items: [{key: {{ .Values.auth.secretKey | quote }}, path: {{ .Values.auth.secretKey | quote }}}]
     {{- if eq .Values.model.source "pvc" }}
     - {name: model, persistentVolumeClaim: {claimName: {{ .Values.model.claim | quote }}, readOnly: true}}
     {{- end }}

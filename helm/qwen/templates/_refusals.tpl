@@ -34,20 +34,27 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- if has $host (list "127.0.0.1" "localhost" "::1") }}
 {{- $problems = append $problems (printf "args has --host %s, where only the pod itself reaches the engine; set 0.0.0.0." $host) }}
 {{- end }}
-{{- range $flag, $remedy := dict "--api-key" "put the key into a Secret and name it in auth.existingSecret" "--admin-api-key" "the chart serves no administration routes" "--shutdown-timeout" "set drain.seconds, from which the grace period is derived too" }}
+{{- $closed := dict "--api-key" "put the key into a Secret and name it in auth.existingSecret" "--admin-api-key" "the chart serves no administration routes" "--shutdown-timeout" "set drain.seconds, from which the grace period is derived too" }}
+{{- range $engine.closedFlags }}
+{{- $_ := set $closed . "the guard that checks routes and keys would be lost, or not know the path; leave it out" }}
+{{- end }}
+{{- range $flag, $remedy := $closed }}
 {{- range $arguments }}
 {{- if or (eq . $flag) (hasPrefix (printf "%s=" $flag) .) }}
 {{- $problems = append $problems (printf "args must not contain %s: %s." $flag $remedy) }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if eq (include "qwen.argumentOf" (list $arguments "--port")) (include "qwen.opsPort" .) }}
+{{- $problems = append $problems (printf "args has --port %s, which is the port of probes and metrics; choose another, for example 8000." (include "qwen.opsPort" .)) }}
+{{- end }}
 {{- $names := keys $v.env }}
 {{- range $v.extraEnv }}
 {{- $names = append $names .name }}
 {{- end }}
 {{- range $name := $names }}
-{{- if has $name (list $engine.keyVariable "HF_TOKEN" "HUGGING_FACE_HUB_TOKEN" "VLLM_SERVER_DEV_MODE") }}
-{{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret and model.tokenSecret, and development routes stay closed." $name) }}
+{{- if has $name (concat $engine.closedVariables (list "HF_TOKEN" "HUGGING_FACE_HUB_TOKEN" "PYTHONPATH" "QWENKIT_GUARD")) }}
+{{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret and model.tokenSecret, development routes stay closed, and the guard stays in." $name) }}
 {{- end }}
 {{- end }}
 

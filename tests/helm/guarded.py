@@ -1,0 +1,132 @@
+"""
+The real vLLM (CPU build) behind the chart's guard, without a cluster: arguments, variables and files as the chart
+renders them, with this machine's folders and ports in the place of the pod's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.tiny_model import random_model
+from tests.helm.chart import Values, case, changed, engine_of, environment_of, rendered, settings_of
+from tools.get import tool
+
+START_LIMIT_S = 300
+ANSWER_LIMIT_S = 60
+FIRST_KEY, SECOND_KEY = "first-key", "second-key"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A running engine: its process, its two ports, the files that the pod would mount or make, and its log."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    ops_port: int
+    keys_file: Path
+    state_folder: Path
+    log: Path
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_LIMIT_S)
+
+    def ask(
+        self, method: str, path: str, body: Values | None = None, key: str | None = FIRST_KEY
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower case) and body, on a connection of its own."""
+        connection = self.connect()
+        try:
+            return exchange(connection, method, path, body, key)
+        finally:
+            connection.close()
+
+    def ops(self, path: str) -> tuple[int, str]:
+        """Status and text of the port for probes and metrics."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}{path}", timeout=ANSWER_LIMIT_S) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read().decode()
+
+    def metric(self, name: str) -> float:
+        """The sample called *name*, labels included as Prometheus writes them."""
+        samples = (line.rpartition(" ") for line in self.ops("/metrics")[1].splitlines() if not line.startswith("#"))
+        [value] = [value for sample, _, value in samples if sample == name]
+        return float(value)
+
+
+def exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Values | None, key: str | None
+) -> tuple[int, dict[str, str], bytes]:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    answer = connection.getresponse()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def guarded(folder: Path, heartbeat_s: float, **changes: Any) -> Iterator[Guarded]:
+    """The chart's engine with *changes* of the values, Ready; gone afterwards."""
+    objects = rendered(Path(tool("helm")), changed(case("laptop-vllm-cpu"), **changes))
+    port, ops_port, keys_file, log = free_port(), free_port(), folder / "keys", folder / "log"
+    [files] = [item["data"] for item in objects["ConfigMap"]]
+    settings = settings_of(objects)
+    planned = settings["heartbeat"]
+    settings |= {"keysFile": str(keys_file), "stateFolder": str(folder), "opsPort": ops_port}
+    settings |= {"heartbeat": {**planned, "seconds": heartbeat_s}}
+    for name, text in {**files, "guard.json": json.dumps(settings)}.items():
+        (folder / name).write_text(text)
+    keys_file.write_text(FIRST_KEY)
+    (folder / "left").touch()  # as a container leaves it that is restarted in its pod
+    environment = tool("vllm-cpu")
+    here = {"/models": str(random_model(environment)), "0.0.0.0": "127.0.0.1", "8000": str(port)}
+    variables = environment_of(objects) | {
+        "HOME": str(folder),
+        "PYTHONPATH": str(folder),
+        "QWENKIT_GUARD": str(folder / "guard.json"),
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+    }
+    command = [environment / "bin" / "vllm", "serve", *(here.get(word, word) for word in engine_of(objects)["args"])]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
+    made = Guarded(process, port, ops_port, keys_file, folder, log)
+    try:
+        wait_until(lambda: ready(made), START_LIMIT_S, made)
+        yield made
+    finally:
+        process.terminate()
+        process.wait(ANSWER_LIMIT_S)
+
+
+def ready(engine: Guarded) -> bool:
+    assert engine.process.poll() is None, engine.log.read_text()[-3000:]
+    try:
+        return engine.ops("/ready")[0] == 200
+    except OSError:
+        return False
+
+
+def wait_until(condition: Any, limit_s: float, engine: Guarded) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s\n{engine.log.read_text()[-3000:]}"
+        time.sleep(0.1)
