@@ -42,8 +42,27 @@ def aims(targets: Targets, speed: Latencies) -> tuple[Aim, ...]:
     found = []
     for name, target_ms, estimate in latencies:
         if target_ms is not None and estimate is not None:
-            asked_s = getattr(estimate, targets.statistic)
-            reached_ms = (estimate.mean if asked_s is None else asked_s) * 1000
-            slower = estimate.high / estimate.mean if estimate.mean else 1.0
-            found.append(Aim(name, targets.statistic, target_ms, reached_ms, reached_ms * slower))
+            reached_s, slow_s = _expected_s(estimate, targets.statistic)
+            found.append(Aim(name, targets.statistic, target_ms, reached_s * 1000, slow_s * 1000))
     return tuple(found)
+
+
+def limits_s(targets: Targets, speed: Latencies) -> tuple[float, float]:
+    """
+    Seconds of TTFT and TPOT, in the asked statistic, beyond which a deployment is slower than planned: the target, and
+    where none was given the slow end of what is expected. 0 for a TPOT that does not exist.
+    """
+
+    def limit_s(target_ms: float | None, estimate: Estimate | None) -> float:
+        if estimate is None:
+            return 0.0
+        return _expected_s(estimate, targets.statistic)[1] if target_ms is None else target_ms / 1000
+
+    return limit_s(targets.ttft_ms, speed.ttft_s), limit_s(targets.tpot_ms, speed.tpot_s)
+
+
+def _expected_s(estimate: Estimate, statistic: str) -> tuple[float, float]:
+    """What *statistic* is expected to be, and the slow end of its band; the mean's band is the one that is known."""
+    asked_s = getattr(estimate, statistic)
+    reached_s = estimate.mean if asked_s is None else asked_s
+    return reached_s, reached_s * (estimate.high / estimate.mean if estimate.mean else 1.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from sizing.aims import limits_s
 from sizing.errors import BadRequest, Unsupported
 from sizing.host_needs import host_needs
 from sizing.plan import Plan
@@ -60,7 +61,12 @@ def render(plan: Plan) -> dict[str, str]:
     files = {"plan.json": plan.to_json()}
     for name in names:
         template = _environment().get_template(f"{name}.j2")
-        files[name] = template.render(plan=plan, header=header, system_disk_gib=host_needs().system_disk_gib)
+        files[name] = template.render(
+            plan=plan,
+            header=header,
+            system_disk_gib=host_needs().system_disk_gib,
+            limits_s=limits_s(plan.request.targets, plan.estimates),
+        )
     return files
 
 

@@ -38,23 +38,26 @@ def changed(values: Values, **by_path: Any) -> Values:
 
 
 def template(
-    helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0"
+    helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0", apis: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """``helm template`` with *values*, as a finished process. The same question is asked once."""
-    return _template(helm, json.dumps(values), release, kube)
+    """``helm template`` with *values* in a cluster that has *apis* too, finished. The same question is asked once."""
+    return _template(helm, json.dumps(values), release, kube, apis)
 
 
 @cache
-def _template(helm: Path, values: str, release: str, kube: str) -> subprocess.CompletedProcess[str]:
+def _template(
+    helm: Path, values: str, release: str, kube: str, apis: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(values)
         file.flush()
         command = [str(helm), "template", release, str(CHART), "-n", "qwen", "--kube-version", kube, "-f", file.name]
+        command += [f"--api-versions={api}" for api in apis]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def rendered(helm: Path, values: Values, release: str = "qwen") -> Objects:
-    done = template(helm, values, release)
+def rendered(helm: Path, values: Values, release: str = "qwen", apis: tuple[str, ...] = ()) -> Objects:
+    done = template(helm, values, release, apis=apis)
     assert done.returncode == 0, done.stderr
     objects: Objects = {}
     for document in yaml.safe_load_all(done.stdout):

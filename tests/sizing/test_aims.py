@@ -1,6 +1,6 @@
 import pytest
 
-from sizing.aims import aims
+from sizing.aims import aims, limits_s
 from sizing.plan import Estimate
 from sizing.request import Targets
 
@@ -23,3 +23,13 @@ def test_the_mean_stands_for_a_percentile_that_is_not_known() -> None:
 
 def test_what_is_no_target_is_no_aim() -> None:
     assert aims(Targets(), Seen()) == ()
+
+
+def test_alerts_hold_a_deployment_to_its_targets_and_else_to_the_slow_end_of_the_estimate() -> None:
+    assert limits_s(Targets(ttft_ms=600, tpot_ms=39), Seen()) == (0.6, 0.039)
+    seen = Seen()
+    ttft, tpot = seen.ttft_s, seen.tpot_s
+    assert tpot is not None
+    assert limits_s(Targets(), seen) == pytest.approx((ttft.high, tpot.high))
+    assert ttft.p95 is not None
+    assert limits_s(Targets(statistic="p95"), seen)[0] == pytest.approx(ttft.p95 * ttft.high / ttft.mean)

@@ -99,6 +99,19 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $problems = append $problems (printf "service.type is %s, but networkPolicy.from lets in only pods of the namespace; list the clients' ipBlock in networkPolicy.from." $v.service.type) }}
 {{- end }}
 
+{{- $wanted := dict }}
+{{- if $v.monitoring.metrics }}
+{{- $_ := set $wanted "monitoring.coreos.com/v1/PodMonitor" (list "monitoring.metrics" "the Prometheus Operator") }}
+{{- end }}
+{{- if $v.monitoring.alerts }}
+{{- $_ := set $wanted "monitoring.coreos.com/v1/PrometheusRule" (list "monitoring.alerts" "the Prometheus Operator") }}
+{{- end }}
+{{- range $kind, $asked := $wanted }}
+{{- if not ($.Capabilities.APIVersions.Has $kind) }}
+{{- $problems = append $problems (printf "%s is on but the cluster has no %s; install %s first or turn it off (helm template is told with --api-versions %s)." (index $asked 0) $kind (index $asked 1) $kind) }}
+{{- end }}
+{{- end }}
+
 {{- if $problems }}
 {{- fail (printf "\n%s" (join "\n" $problems)) }}
 {{- end }}

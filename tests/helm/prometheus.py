@@ -1,0 +1,128 @@
+"""A real Prometheus on this machine for as long as a test needs it, and what it says of expressions and alerts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.helm.bench import wait_until
+from tests.helm.chart import Values
+from tools import get
+
+SCRAPED_EVERY_S = 1
+START_LIMIT_S = 30
+
+
+def install() -> None:
+    """Prometheus and promtool, of Debian; not as the service that Debian makes of it."""
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        return
+    get.apt("prometheus")
+    subprocess.run(["systemctl", "disable", "--now", "prometheus"], capture_output=True, check=False)
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running server."""
+
+    url: str
+
+    def get(self, path: str, **query: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def series(self, expression: str) -> list[Values]:
+        """What *expression* is now: a list of {metric, value}; a refused one raises."""
+        found: list[Values] = self.get("/api/v1/query", query=expression)["result"]
+        return found
+
+    def value(self, expression: str) -> float:
+        """The one number that *expression* is now."""
+        [only] = self.series(expression)
+        return float(only["value"][1])
+
+    def firing(self) -> dict[str, Values]:
+        """Alerts that fire now, by name, with their labels, annotations and value; one of each name."""
+        return {
+            alert["labels"]["alertname"]: alert
+            for alert in self.get("/api/v1/alerts")["alerts"]
+            if alert["state"] == "firing"
+        }
+
+    def wait_for(self, expression: str, limit_s: float = START_LIMIT_S) -> None:
+        wait_until(lambda: bool(self.series(expression)), limit_s, f"{expression} has series")
+
+
+@contextmanager
+def running(folder: Path, scraped: list[Values], rules: list[Values] | None = None) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the *scraped* (scrape_configs) every second and evaluates *rules* (groups) as often."""
+    install()
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": rules or []}))
+    every = {"scrape_interval": f"{SCRAPED_EVERY_S}s", "evaluation_interval": f"{SCRAPED_EVERY_S}s"}
+    config = {"global": every, "rule_files": [str(folder / "rules.yml")], "scrape_configs": scraped}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+    ]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as server:
+        try:
+            wait_until(lambda: answers(f"http://{address}/-/ready"), START_LIMIT_S, "Prometheus is ready")
+            yield Prometheus(f"http://{address}")
+        finally:
+            server.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def exposed(exposition: Callable[[], str]) -> Iterator[str]:
+    """The address (host:port) of an exporter whose /metrics are *exposition* at the time of asking."""
+
+    class Exporter(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(exposition().encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

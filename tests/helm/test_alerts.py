@@ -1,0 +1,162 @@
+"""When the alerts fire, by promtool, and that every expression gives series in a real Prometheus."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sizing.facts import load_facts
+from tests.helm import prometheus
+from tests.helm.chart import Objects, case, changed
+from tests.helm.monitoring import alerts, groups, monitored, queries, shown
+from tests.helm.prometheus import Prometheus
+from tools.get import tool
+
+pytestmark = pytest.mark.cluster  # Debian's Prometheus wants root to be installed
+
+HERE = Path(__file__).parent
+POD = 'namespace="qwen",pod="qwen-6d4cf56db6-x2x4z"'
+GPU = f'{POD},gpu="0",Hostname="node-a"'
+TARGETS = {"ttftSeconds": 1.5, "tpotSeconds": 0.06, "statistic": "mean", "hungSeconds": 120}
+# All texts: YAML would else read 0x60 as a number.
+CASES: list[dict[str, Any]] = yaml.load((HERE / "alert_cases.yaml").read_text(), yaml.BaseLoader)
+SGLANG = sorted((HERE / "expositions").glob("sglang-*.txt"))
+
+
+@pytest.fixture(scope="module")
+def eks() -> Objects:
+    return monitored(tool("helm"), changed(case("eks-vllm-two-replicas"), targets=TARGETS))
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    prometheus.install()
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("each", CASES, ids=lambda each: each["name"])
+def test_what_fires_over_time(eks: Objects, tmp_path: Path, each: dict[str, Any]) -> None:
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups(eks)}))
+    series = [
+        {"series": re.sub(r"\{pod\b(?!=)", f"{{{POD}", name).replace("{gpu}", f"{{{GPU}}}"), "values": values}
+        for name, values in each["series"].items()
+    ]
+    expected = [
+        {
+            "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+            "eval_time": time,
+            "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in names],
+        }
+        for time, names in each["fires"].items()
+    ]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": expected}
+    whole = {"rule_files": ["rules.yml"], "evaluation_interval": "30s", "tests": [test]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(whole))
+    done = promtool("test", "rules", tmp_path / "test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_fires_in_one_of_the_cases(eks: Objects) -> None:
+    assert {name for each in CASES for names in each["fires"].values() for name in names} == set(alerts(eks))
+
+
+def test_promtool_finds_a_broken_expression(tmp_path: Path) -> None:
+    broken = [{"name": "g", "rules": [{"alert": "A", "expr": "sum by (pod (up)"}]}]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": broken}))
+    assert promtool("check", "rules", tmp_path / "rules.yml").returncode != 0
+
+
+def growing(text: str) -> Callable[[], str]:
+    """*text* with its counters one more time as high at every scrape."""
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)", text, re.MULTILINE))
+    scrapes = 0
+
+    def sample(found: re.Match[str]) -> str:
+        name, labels, value = found.groups()
+        family = name if name in kinds else re.sub(r"_(bucket|sum|count|total)$", "", name)
+        grows = kinds[family] in ("counter", "histogram")
+        return f"{name}{labels} {float(value) * (scrapes if grows else 1)}"
+
+    def expose() -> str:
+        nonlocal scrapes
+        scrapes += 1
+        return re.sub(r"^([a-zA-Z_:]+)(\{.*\})? (\S+)$", sample, text, flags=re.MULTILINE).replace("None", "")
+
+    return expose
+
+
+@pytest.fixture(scope="module", params=SGLANG, ids=lambda path: path.stem)
+def sglang(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Prometheus, Objects]]:
+    """A Prometheus over what SGLang's own classes expose, the guard, kube-state-metrics and the DCGM exporter."""
+    values = changed(case("home-sglang"), targets=TARGETS)
+    objects = monitored(tool("helm"), values)
+    folder = HERE / "expositions"
+    pod = {"namespace": "qwen", "pod": "qwen-6d4cf56db6-x2x4z", "container": "engine"}
+    with ExitStack() as stack:
+
+        def job(name: str, paths: list[Path], labels: dict[str, str]) -> dict[str, Any]:
+            text = "\n".join(path.read_text() for path in paths)
+            address = stack.enter_context(prometheus.exposed(growing(text)))
+            return {
+                "job_name": name,
+                "honor_labels": True,
+                "static_configs": [{"targets": [address], "labels": labels}],
+            }
+
+        jobs = [
+            job("qwen", [request.param, folder / "guard.txt"], pod),
+            job("kube-state-metrics", [folder / "kube-state-metrics.txt"], {}),
+            job("dcgm", [folder / "dcgm-exporter.txt"], {}),
+        ]
+        at = tmp_path_factory.mktemp("prometheus")
+        server = stack.enter_context(prometheus.running(at, jobs, groups(objects)))
+        server.wait_for(
+            "rate(sglang:num_requests_total[5m]) and on () rate(kube_pod_container_status_restarts_total[5m])"
+        )
+        yield server, objects
+
+
+def test_every_panel_shows_something(sglang: tuple[Prometheus, Objects]) -> None:
+    server, objects = sglang
+    panels = shown(objects)
+    assert len(panels) > 25
+    empty = {name: expression for name, expression in panels.items() if not server.series(expression)}
+    assert not empty
+    assert not {name for name, expression in panels.items() if server.series(expression)[0]["value"][1] == "NaN"}
+
+
+def test_every_alerts_expression_is_over_series_that_exist(sglang: tuple[Prometheus, Objects]) -> None:
+    server, objects = sglang
+    for name, rule in alerts(objects).items():
+        compared = re.split(r" (?:>|==) \S+(?: unless on \(pod\) |$)", rule["expr"])
+        for part in filter(None, compared):
+            assert server.series(part), f"{name}: {part}"
+
+
+def test_the_alerts_texts_carry_the_numbers(sglang: tuple[Prometheus, Objects]) -> None:
+    server, _ = sglang
+    prometheus.wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(server.firing()), 15, "both fire")
+    firing = server.firing()
+    assert firing["QwenGpuXid"]["annotations"]["summary"] == "GPU 1 of node-a reported Xid 79"
+    assert "QwenNotReady" not in firing
+    assert re.match(r"[0-9.]+ restarts within an hour", firing["QwenRestarted"]["annotations"]["description"])
+    assert firing["QwenRestarted"]["labels"]["pod"] == "qwen-6d4cf56db6-k9v7q"
+
+
+def test_the_autoscalers_query_is_one_number(sglang: tuple[Prometheus, Objects]) -> None:
+    server, _ = sglang
+    asked = queries()["waitingInAll"].replace("<engine.waiting>", "sglang:num_queue_reqs").replace("<engine.pods>", "")
+    assert server.value(asked) == 2
+
+
+def test_each_pinned_sglang_has_its_series_recorded() -> None:
+    pinned = {version.version.partition("-")[0] for version in load_facts().engines["sglang"].versions}
+    assert pinned == {path.stem.removeprefix("sglang-") for path in SGLANG}
