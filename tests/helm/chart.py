@@ -37,6 +37,15 @@ def changed(values: Values, **by_path: Any) -> Values:
     return result
 
 
+def laid_over(values: Values, changes: Values) -> Values:
+    """A copy of *values* with *changes* laid over it as helm does: tables merge, all else is replaced."""
+    result = copy.deepcopy(values)
+    for key, value in changes.items():
+        below = result.get(key)
+        result[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
 def template(
     helm: Path, values: Values, release: str = "qwen", kube: str = "1.37.0", apis: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
