@@ -75,9 +75,9 @@ def rendered(helm: Path, values: Values, release: str = "qwen", apis: tuple[str,
     return objects
 
 
-def refusal(helm: Path, values: Values, release: str = "qwen") -> str:
+def refusal(helm: Path, values: Values, release: str = "qwen", apis: tuple[str, ...] = ()) -> str:
     """What helm says when it must refuse *values*."""
-    done = template(helm, values, release)
+    done = template(helm, values, release, apis=apis)
     assert done.returncode != 0, "the chart accepted values it must refuse"
     assert not done.stdout.strip(), "a refused chart rendered something"
     return done.stderr

@@ -18,6 +18,12 @@ spec:
   runtimeClassName: {{ . | quote }}
   {{- end }}
   {{- include "qwen.placement" . | trim | nindent 2 }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
+  {{- if and (gt (include "qwen.mostReplicas" . | int) 1) (eq (int .Values.gpu.hosts) 1) }}
+  topologySpreadConstraints: {{- include "qwen.spread" . | trim | nindent 4 }}
+  {{- end }}
   securityContext: {{- include "qwen.podSecurity" . | nindent 4 }}
   containers:
     - name: engine

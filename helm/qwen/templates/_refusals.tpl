@@ -58,15 +58,26 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 
+{{- range $flag := list "--nnodes" "--node-rank" "--master-addr" "--headless" "--dist-init-addr" }}
+{{- range $arguments }}
+{{- if or (eq . $flag) (hasPrefix (printf "%s=" $flag) .) }}
+{{- $problems = append $problems (printf "args must not contain %s: the chart tells each pod its place in the group; set gpu.hosts to the number of nodes." $flag) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if eq $v.engine "vllm-cpu" }}
+{{- if gt (int $v.gpu.hosts) 1 }}
+{{- $problems = append $problems (printf "engine vllm-cpu runs on one node but gpu.hosts is %d; set gpu.hosts to 1 or choose engine vllm." (int $v.gpu.hosts)) }}
+{{- end }}
 {{- if $v.gpu.count }}
 {{- $problems = append $problems (printf "engine vllm-cpu uses no GPU but gpu.count is %d; set gpu.count to 0 or choose engine vllm." (int $v.gpu.count)) }}
 {{- end }}
 {{- else }}
 {{- $tensor := include "qwen.argumentOfAny" (list $arguments $engine.tensorParallelFlags) | default "1" | int }}
 {{- $pipeline := include "qwen.argumentOfAny" (list $arguments $engine.pipelineParallelFlags) | default "1" | int }}
-{{- if ne (mul $tensor $pipeline) (int64 $v.gpu.count) }}
-{{- $problems = append $problems (printf "args spread the model over %d x %d GPUs (TP x PP) but gpu.count is %d; make them equal." $tensor $pipeline (int $v.gpu.count)) }}
+{{- if ne (mul $tensor $pipeline) (mul $v.gpu.count $v.gpu.hosts) }}
+{{- $hosts := ternary "" (printf " and gpu.hosts is %d" (int $v.gpu.hosts)) (eq (int $v.gpu.hosts) 1) }}
+{{- $problems = append $problems (printf "args spread the model over %d x %d GPUs (TP x PP) but gpu.count is %d%s; make them equal." $tensor $pipeline (int $v.gpu.count) $hosts) }}
 {{- end }}
 {{- end }}
 
@@ -87,9 +98,9 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $problems = append $problems (printf "model.claim is %q but model.source is hub; set model.source to pvc to serve from the claim." $v.model.claim) }}
 {{- end }}
 
-{{- $pods := add $v.replicas $v.rollout.spareReplicas }}
+{{- $pods := mul (add (include "qwen.mostReplicas" .) $v.rollout.spareReplicas) $v.gpu.hosts }}
 {{- if and (eq $v.cache.type "pvc") (gt $pods 1) (ne $v.cache.accessMode "ReadWriteMany") }}
-{{- $problems = append $problems (printf "replicas + rollout.spareReplicas is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
+{{- $problems = append $problems (printf "the number of pods (replicas and rollout.spareReplicas, times gpu.hosts) is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
 {{- end }}
 {{- if and $v.cache.existingClaim (ne $v.cache.type "pvc") }}
 {{- $problems = append $problems (printf "cache.existingClaim is %q but cache.type is %s; set cache.type to pvc to use the claim." $v.cache.existingClaim $v.cache.type) }}
@@ -105,6 +116,9 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- if $v.monitoring.alerts }}
 {{- $_ := set $wanted "monitoring.coreos.com/v1/PrometheusRule" (list "monitoring.alerts" "the Prometheus Operator") }}
+{{- end }}
+{{- if gt (int $v.gpu.hosts) 1 }}
+{{- $_ := set $wanted "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet" (list "a replica over several nodes (gpu.hosts)" "LeaderWorkerSet") }}
 {{- end }}
 {{- range $kind, $asked := $wanted }}
 {{- if not ($.Capabilities.APIVersions.Has $kind) }}
