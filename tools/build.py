@@ -187,7 +187,9 @@ def _python(build: Build) -> str:
 
 def _wheel(shop: Workshop) -> None:
     wheels = shop.into / "wheel"
-    pip = (sys.executable, "-m", "pip", "download", *_pip_flags(shop.build))
+    pip = [sys.executable, "-m", "pip", "download", *_pip_flags(shop.build)]
+    if python := shop.build.recipe.get("python"):
+        pip += ["--python-version", python]
     shop.run("downloading the wheel", *pip, "--dest", wheels)
     (wheel,) = wheels.iterdir()
     with zipfile.ZipFile(wheel) as archive:
