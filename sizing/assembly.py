@@ -26,12 +26,11 @@ def engine_settings(
     choice: ModelChoice,
     settings: Settings,
     *,
-    weights: str,
     block_size: int,
     min_driver_branch: int,
     env: dict[str, str],
 ) -> EngineSettings:
-    """The engine with its argument list. *weights*: a hub id or a path inside the container."""
+    """The engine with its argument list."""
     engine, release = asked.engine, asked.release
     return EngineSettings(
         name=engine.id,
@@ -39,9 +38,7 @@ def engine_settings(
         image=release.image,
         digest=release.digest,
         min_driver_branch=min_driver_branch,
-        args=engine_args(
-            engine, asked.model, weights, choice.served_name, choice.precision, settings, asked.request.serving
-        ),
+        args=engine_args(engine, asked.model, choice.served_name, choice.precision, settings, asked.request.serving),
         env=env,
         port=PORT,
         tp=settings.tp,
@@ -60,13 +57,12 @@ def serve(asked: Question, estimates: Estimates, weight_bytes: int) -> Serve:
     model, engine, serving = asked.model, asked.engine, asked.request.serving
     support = model.supported_by(engine.server)
     tpot_s = estimates.tpot_s.mean if estimates.tpot_s else 0.0
-    load_s = weight_load_s(engine, weight_bytes)
     return Serve(
         api=model.api,
         image_pull_s=image_pull_s(engine),
-        startup_budget_s=engine.start_s + load_s,
+        startup_budget_s=engine.start_s,
         drain_s=drain_s(estimates.ttft_s.mean, tpot_s, asked.request.load.output_tokens),
-        weight_load_s=load_s,
+        weight_load_s=weight_load_s(engine, weight_bytes),
         thinking_default=thinking_default(model, serving),
         tool_parser=support.tool_parser if serving.tools else "",
         reasoning_parser=support.reasoning_parser,

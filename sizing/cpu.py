@@ -21,8 +21,6 @@ from sizing.units import GIB
 from sizing.warnings import licence_warnings
 from sizing.weights import weights as weights_per_stage
 
-WEIGHTS_FOLDER = "/models"  # where the chart mounts the claim that holds the weights
-
 
 def plan_cpu(name: str, asked: Question) -> Plan:
     """
@@ -144,7 +142,6 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
                 gpu_memory_utilization=None,
                 kv_cache_dtype="auto",
             ),
-            weights=WEIGHTS_FOLDER,
             block_size=int(cpu.block_size.value),
             min_driver_branch=0,
             env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib), "HF_HUB_OFFLINE": "1"},

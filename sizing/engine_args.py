@@ -17,9 +17,12 @@ from sizing.errors import BadRequest, Unsupported
 from sizing.fact import Precision
 from sizing.lora import lora_rules
 from sizing.model_facts import Model, Sampling
-from sizing.request import Serving
+from sizing.request import Adapter, Serving
 
 PORT = 8000
+# Where the chart brings the weights, whatever their source.
+MODEL_FOLDER = "/models"
+ADAPTERS_FOLDER = "/adapters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +100,13 @@ def yarn_override(model: Model, max_model_len: int) -> dict[str, object] | None:
 def engine_args(
     engine: Engine,
     model: Model,
-    weights: str,
     served_name: str,
     precision: Precision,
     settings: Settings,
     serving: Serving,
 ) -> tuple[str, ...]:
     """
-    The argument list, ready for exec. *weights* is a hub id or a path inside the container.
+    The argument list, ready for exec.
 
     Raises: ``BadRequest`` and ``Unsupported`` as ``thinking_default`` and ``yarn_override`` do.
     """
@@ -137,12 +139,12 @@ def engine_args(
         "max_loras": slots["max_loras"] or None,
         "max_lora_rank": slots["max_lora_rank"] if serving.adapters else None,
     }
-    args = [engine.flags["model"], weights] if "model" in engine.flags else [weights]
+    args = [engine.flags["model"], MODEL_FOLDER] if "model" in engine.flags else [MODEL_FOLDER]
     for setting, value in said.items():
         if value is not None:
             args += [engine.flags[setting], json.dumps(value) if isinstance(value, dict) else str(value)]
     if serving.adapters:
-        names = (f"{adapter.name}={adapter.source}" for adapter in serving.adapters)
+        names = (f"{adapter.name}={_folder(adapter)}" for adapter in serving.adapters)
         args += [*engine.fixed.lora, engine.flags["adapters"], *names]
     if drafted := serving.speculative_tokens:
         words = (("{tokens}", str(drafted)), ("{tokens+1}", str(drafted + 1)))
@@ -151,6 +153,10 @@ def engine_args(
     if serving.text_only:
         args += engine.fixed.text_only
     return (*args, *engine.fixed.always, *(engine.fixed.tools if tools else ()))
+
+
+def _folder(adapter: Adapter) -> str:
+    return adapter.source if adapter.in_container else f"{ADAPTERS_FOLDER}/{adapter.name}"
 
 
 def adapter_slots(serving: Serving, server: Literal["vllm", "sglang"]) -> AdapterSlots:

@@ -181,7 +181,11 @@ class Pod(_Part):
 
 
 class Serve(_Part):
-    """What the chart and the host need to know about start, drain, health, and what clients ask for."""
+    """
+    What the chart and the host need to know about start, drain, health, and what clients ask for.
+
+    A new host pulls the image, then fetches the weights, then starts the engine: three times, one after the other.
+    """
 
     api: Api = "chat"
     image_pull_s: int

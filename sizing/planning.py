@@ -93,7 +93,6 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
                 gpu_memory_utilization=setup.gpu_memory_utilization,
                 kv_cache_dtype=setup.kv_cache_dtype,
             ),
-            weights=candidate.repository,
             block_size=answer.block_size,
             min_driver_branch=max(asked.release.min_driver_branch, host.gpu.min_driver_branch),
             env=asked.engine.env,

@@ -138,6 +138,11 @@ class Adapter(_Part):
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9/][A-Za-z0-9._/-]{0,299}$")]
     rank: Annotated[int, Field(gt=0, le=512)]
 
+    @property
+    def in_container(self) -> bool:
+        """Whether ``source`` is a path: then nothing is fetched."""
+        return self.source.startswith("/")
+
 
 class Serving(_Part):
     """

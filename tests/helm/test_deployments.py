@@ -51,7 +51,8 @@ def test_the_chart_accepts_the_plan_of_a_place(helm: Path, place: str) -> None:
     assert pod_of(objects)["terminationGracePeriodSeconds"] == 10 + planned.serve.drain_s + 15
     [deployment] = objects["Deployment"]
     deadline_s = planned.serve.image_pull_s + planned.serve.startup_budget_s + 10 + planned.serve.drain_s + 15
-    assert deployment["spec"]["progressDeadlineSeconds"] == deadline_s
+    fetch_s = planned.serve.weight_load_s if values_of(place)["model"]["source"] == "hub" else 0
+    assert deployment["spec"]["progressDeadlineSeconds"] == deadline_s + fetch_s
     assert engine["startupProbe"]["failureThreshold"] * 5 >= planned.serve.startup_budget_s
 
 
@@ -79,6 +80,6 @@ def test_pods_on_k3s_use_its_nvidia_runtime_and_keep_their_cache(helm: Path, pla
 
 def test_a_local_pod_reads_its_weights_from_a_claim() -> None:
     values = values_of("local")
-    assert values["model"] == {"source": "pvc", "claim": "model"}
+    assert values["model"] == {"source": "pvc", "uri": "model"}
     assert values["args"][0].startswith("/models")
     assert values["gpu"] == {"count": 0}

@@ -29,8 +29,8 @@ def value_of(args: tuple[str, ...], flag: str) -> str:
 
 def test_vllm_gets_the_model_first_and_its_own_words() -> None:
     model = FACTS.models["qwen3-8b"]
-    args = engine_args(FACTS.engines["vllm"], model, "Qwen/Qwen3-8B", "qwen", "bf16", SETTINGS, Serving(thinking=False))
-    assert args[0] == "Qwen/Qwen3-8B"
+    args = engine_args(FACTS.engines["vllm"], model, "qwen", "bf16", SETTINGS, Serving(thinking=False))
+    assert args[0] == "/models"
     assert value_of(args, "--tensor-parallel-size") == "2"
     assert value_of(args, "--kv-cache-dtype") == "fp8"
     assert value_of(args, "--tool-call-parser") == "hermes"
@@ -40,8 +40,8 @@ def test_vllm_gets_the_model_first_and_its_own_words() -> None:
 
 def test_sglang_gets_the_same_plan_in_its_own_words() -> None:
     model = FACTS.models["qwen3-8b"]
-    args = engine_args(FACTS.engines["sglang"], model, "Qwen/Qwen3-8B", "qwen", "bf16", SETTINGS, Serving())
-    assert value_of(args, "--model-path") == "Qwen/Qwen3-8B"
+    args = engine_args(FACTS.engines["sglang"], model, "qwen", "bf16", SETTINGS, Serving())
+    assert value_of(args, "--model-path") == "/models"
     assert value_of(args, "--context-length") == "8192"
     assert value_of(args, "--max-running-requests") == "32"
     assert value_of(args, "--kv-cache-dtype") == "fp8_e4m3"
@@ -62,26 +62,26 @@ def test_a_hybrid_is_told_whether_to_think_and_samples_as_its_card_says_for_that
     key: str, asked: bool | None, thinks: bool, drawn: dict[str, float]
 ) -> None:
     serving = Serving(thinking=asked)
-    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "m", "q", "bf16", SETTINGS, serving)
+    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "q", "bf16", SETTINGS, serving)
     assert json.loads(value_of(args, "--default-chat-template-kwargs")) == {"enable_thinking": thinks}
     assert json.loads(value_of(args, "--override-generation-config")) == drawn
 
 
 @pytest.mark.parametrize("key", ["qwen3-4b-instruct-2507", "qwen3-4b-thinking-2507", "qwen2.5-7b"])
 def test_a_model_of_one_mode_keeps_its_repositorys_sampling(key: str) -> None:
-    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "m", "q", "bf16", SETTINGS, Serving())
+    args = engine_args(FACTS.engines["vllm"], FACTS.models[key], "q", "bf16", SETTINGS, Serving())
     assert not {"--default-chat-template-kwargs", "--override-generation-config"} & set(args)
 
 
 def test_text_only_leaves_the_towers_out() -> None:
     model = FACTS.models["qwen3.6-27b"]
-    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(text_only=True))
+    args = engine_args(FACTS.engines["vllm"], model, "q", "bf16", SETTINGS, Serving(text_only=True))
     assert "--language-model-only" in args
 
 
 def test_tools_off_leaves_the_parser_out() -> None:
     model = FACTS.models["qwen3-8b"]
-    args = engine_args(FACTS.engines["vllm"], model, "m", "qwen", "bf16", SETTINGS, Serving(tools=False))
+    args = engine_args(FACTS.engines["vllm"], model, "qwen", "bf16", SETTINGS, Serving(tools=False))
     assert "--tool-call-parser" not in args
     assert "--enable-auto-tool-choice" not in args
 
@@ -123,35 +123,35 @@ def test_a_stretched_multimodal_model_keeps_its_sections_and_its_partial_rotatio
 
 
 def test_fp16_is_said_aloud_since_the_checkpoint_says_bf16() -> None:
-    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "m", "q", "fp16", SETTINGS, Serving())
+    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "q", "fp16", SETTINGS, Serving())
     assert value_of(args, "--dtype") == "float16"
 
 
 def test_adapters_take_a_slot_each_and_in_sglang_one_for_the_bare_model() -> None:
     model = FACTS.models["qwen3-8b"]
-    adapters = (Adapter(name="law", source="acme/law", rank=24), Adapter(name="sales", source="acme/sales", rank=8))
-    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(adapters=adapters))
+    adapters = (Adapter(name="law", source="acme/law", rank=24), Adapter(name="sales", source="/srv/sales", rank=8))
+    args = engine_args(FACTS.engines["vllm"], model, "q", "bf16", SETTINGS, Serving(adapters=adapters))
     assert value_of(args, "--max-loras") == "2"
     assert value_of(args, "--max-lora-rank") == "32"  # vLLM knows no 24
     at = args.index("--lora-modules")
-    assert args[at : at + 3] == ("--lora-modules", "law=acme/law", "sales=acme/sales")
+    assert args[at : at + 3] == ("--lora-modules", "law=/adapters/law", "sales=/srv/sales")
     assert "--enable-lora" in args
-    args = engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving(adapters=adapters))
+    args = engine_args(FACTS.engines["sglang"], model, "q", "bf16", SETTINGS, Serving(adapters=adapters))
     assert value_of(args, "--max-loras-per-batch") == "3"
     assert value_of(args, "--max-lora-rank") == "24"
-    assert value_of(args, "--lora-paths") == "law=acme/law"
+    assert value_of(args, "--lora-paths") == "law=/adapters/law"
 
 
 def test_without_adapters_nothing_is_said_of_them() -> None:
-    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "m", "q", "bf16", SETTINGS, Serving())
+    args = engine_args(FACTS.engines["vllm"], FACTS.models["qwen3-8b"], "q", "bf16", SETTINGS, Serving())
     assert not [word for word in args if "lora" in word]
 
 
 def test_drafts_are_asked_in_each_engines_words() -> None:
     model = FACTS.models["qwen3.6-27b"]
-    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
+    args = engine_args(FACTS.engines["vllm"], model, "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
     assert json.loads(value_of(args, "--speculative-config")) == {"method": "mtp", "num_speculative_tokens": 3}
-    args = engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
+    args = engine_args(FACTS.engines["sglang"], model, "q", "bf16", SETTINGS, Serving(speculative_tokens=3))
     assert value_of(args, "--speculative-num-steps") == "3"
     assert value_of(args, "--speculative-num-draft-tokens") == "4"
     assert value_of(args, "--speculative-eagle-topk") == "1"
@@ -159,10 +159,10 @@ def test_drafts_are_asked_in_each_engines_words() -> None:
 
 def test_models_without_answers_are_pooled() -> None:
     model = FACTS.models["qwen3-embedding-8b"]
-    args = engine_args(FACTS.engines["vllm"], model, "m", "q", "bf16", SETTINGS, Serving())
+    args = engine_args(FACTS.engines["vllm"], model, "q", "bf16", SETTINGS, Serving())
     assert value_of(args, "--runner") == "pooling"
     assert "--enable-auto-tool-choice" not in args
-    assert "--is-embedding" in engine_args(FACTS.engines["sglang"], model, "m", "q", "bf16", SETTINGS, Serving())
+    assert "--is-embedding" in engine_args(FACTS.engines["sglang"], model, "q", "bf16", SETTINGS, Serving())
     reranker = FACTS.models["qwen3-reranker-8b"]
-    args = engine_args(FACTS.engines["vllm"], reranker, "m", "q", "bf16", SETTINGS, Serving())
+    args = engine_args(FACTS.engines["vllm"], reranker, "q", "bf16", SETTINGS, Serving())
     assert json.loads(value_of(args, "--hf-overrides"))["classifier_from_token"] == ["no", "yes"]

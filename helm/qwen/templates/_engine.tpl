@@ -55,9 +55,9 @@
 {{- add .Values.drain.preStopSeconds .Values.drain.seconds 15 }}
 {{- end }}
 
-{{/* The old pod leaves, the image is pulled, the new pod starts: no progress is seen before. */}}
+{{/* The old pod leaves, image and weights are fetched, the new pod starts: no progress is seen before. */}}
 {{- define "qwen.progressDeadlineSeconds" -}}
-{{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds .Values.startup.budgetSeconds }}
+{{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds (ternary .Values.startup.fetchSeconds 0 (eq (include "qwen.isFetched" .) "true")) .Values.startup.budgetSeconds }}
 {{- end }}
 
 {{/* Name of the Secret with the API keys. */}}
@@ -68,20 +68,14 @@
 {{/* Environment of the engine, as a YAML list: the chart's variables, the engine's, the plan's; the last one wins. */}}
 {{- define "qwen.environment" -}}
 {{- $engine := include "qwen.engine" . | fromYaml }}
-{{- $plain := dict "HOME" "/home/qwen" "TORCHINDUCTOR_CACHE_DIR" "/home/qwen/.cache/torchinductor" "DO_NOT_TRACK" "1" "HF_HUB_DISABLE_TELEMETRY" "1" "PYTHONPATH" "/opt/qwen" "QWENKIT_GUARD" "/opt/qwen/guard.json" }}
+{{- $plain := dict "HOME" "/home/qwen" "TORCHINDUCTOR_CACHE_DIR" "/home/qwen/.cache/torchinductor" "DO_NOT_TRACK" "1" "HF_HUB_OFFLINE" "1" "PYTHONPATH" "/opt/qwen" "QWENKIT_GUARD" "/opt/qwen/guard.json" }}
 {{- /* A UID without a passwd entry has no user name, and PyTorch asks for one. */}}
 {{- $_ := set $plain "USER" "qwen" }}
-{{- if eq .Values.model.source "pvc" }}
-{{- $_ := set $plain "HF_HUB_OFFLINE" "1" }}
-{{- end }}
 {{- with $engine.readyTimeoutVariable }}
 {{- $_ := set $plain . (int $.Values.startup.budgetSeconds | toString) }}
 {{- end }}
 {{- range $name, $value := merge (dict) .Values.env $engine.env $plain }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
-{{- end }}
-{{- with .Values.model.tokenSecret }}
-- {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: token}}}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

@@ -5,6 +5,8 @@ metadata:
   labels: {{- include "qwen.selector" . | nindent 4 }}
   annotations:
     qwenkit.dev/files: {{ include "qwen.engineFiles" . | sha256sum }}
+    # Of the pods' role on EKS only the container that fetches has need.
+    eks.amazonaws.com/skip-containers: engine
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -25,6 +27,9 @@ spec:
   topologySpreadConstraints: {{- include "qwen.spread" . | trim | nindent 4 }}
   {{- end }}
   securityContext: {{- include "qwen.podSecurity" . | nindent 4 }}
+  {{- if include "qwen.isFetched" . }}
+  initContainers: {{- include "qwen.fetchContainer" (list . (ternary (list "--wait") list .Values.model.predownload)) | trim | nindent 4 }}
+  {{- end }}
   containers:
     - name: engine
       image: {{ include "qwen.image" . | quote }}
@@ -73,24 +78,17 @@ spec:
         timeoutSeconds: 10
         failureThreshold: 6
       volumeMounts:
-        - {name: home, mountPath: /home/qwen}
+        - {name: cache, mountPath: /home/qwen, subPath: home}
         - {name: tmp, mountPath: /tmp}
         - {name: shm, mountPath: /dev/shm}
         - {name: files, mountPath: /opt/qwen, readOnly: true}
         - {name: keys, mountPath: /etc/qwen, readOnly: true}
-        {{- if eq .Values.model.source "pvc" }}
-        - {name: model, mountPath: /models, readOnly: true}
-        {{- end }}
+        {{- include "qwen.weightsMounts" . | trim | nindent 8 }}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
-    - name: home
-      {{- if eq .Values.cache.type "pvc" }}
-      persistentVolumeClaim: {claimName: {{ .Values.cache.existingClaim | default (printf "%s-cache" .Release.Name) | quote }}}
-      {{- else }}
-      emptyDir: {sizeLimit: {{ .Values.cache.size }}}
-      {{- end }}
+    {{- include "qwen.cacheVolume" . | trim | nindent 4 }}
     - {name: tmp, emptyDir: {sizeLimit: 4Gi}}
     - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ .Values.shmSize }}}}
     - {name: files, configMap: {name: {{ .Release.Name }}-files}}
@@ -98,8 +96,11 @@ spec:
       secret:
         secretName: {{ include "qwen.keySecret" . | quote }}
         items: [{key: {{ .Values.auth.secretKey | quote }}, path: {{ .Values.auth.secretKey | quote }}}]
-    {{- if eq .Values.model.source "pvc" }}
-    - {name: model, persistentVolumeClaim: {claimName: {{ .Values.model.claim | quote }}, readOnly: true}}
+    {{- with include "qwen.weightsVolumes" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- if and (include "qwen.isFetched" .) (not .Values.model.predownload) .Values.model.secret }}
+    {{- include "qwen.fetchSecret" . | trim | nindent 4 }}
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

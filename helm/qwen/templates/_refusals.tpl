@@ -54,7 +54,7 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- range $name := $names }}
 {{- if has $name (concat $engine.closedVariables (list "HF_TOKEN" "HUGGING_FACE_HUB_TOKEN" "PYTHONPATH" "QWENKIT_GUARD")) }}
-{{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret and model.tokenSecret, development routes stay closed, and the guard stays in." $name) }}
+{{- $problems = append $problems (printf "%s must not be set in env or extraEnv: keys come from auth.existingSecret, tokens from model.secret, development routes stay closed, and the guard stays in." $name) }}
 {{- end }}
 {{- end }}
 
@@ -87,16 +87,7 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 
-{{- if eq $v.model.source "pvc" }}
-{{- if not $v.model.claim }}
-{{- $problems = append $problems "model.source is pvc but model.claim is empty; name the PersistentVolumeClaim that holds the weights." }}
-{{- end }}
-{{- if $v.model.tokenSecret }}
-{{- $problems = append $problems "model.tokenSecret is for source hub, but model.source is pvc; clear one of them." }}
-{{- end }}
-{{- else if $v.model.claim }}
-{{- $problems = append $problems (printf "model.claim is %q but model.source is hub; set model.source to pvc to serve from the claim." $v.model.claim) }}
-{{- end }}
+{{- $problems = concat $problems (include "qwen.weightsRefusals" . | fromYamlArray) }}
 
 {{- $pods := mul (add (include "qwen.mostReplicas" .) $v.rollout.spareReplicas) $v.gpu.hosts }}
 {{- if and (eq $v.cache.type "pvc") (gt $pods 1) (ne $v.cache.accessMode "ReadWriteMany") }}
