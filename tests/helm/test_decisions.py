@@ -77,7 +77,7 @@ def test_shared_memory_is_bounded_and_in_memory(objects: Objects, name: str) -> 
 
 def test_the_keys_reach_the_engine_as_a_file_only(objects: Objects, name: str) -> None:
     secret, key = ("team-key", "token") if name == EKS else ("qwen-key", "api-key")
-    [keys] = [volume["secret"] for volume in pod_of(objects)["volumes"] if "secret" in volume]
+    [keys] = [volume["secret"] for volume in pod_of(objects)["volumes"] if volume["name"] == "keys"]
     assert keys == {"secretName": secret, "items": [{"key": key, "path": key}]}
     assert {"name": "keys", "mountPath": "/etc/qwen", "readOnly": True} in engine_of(objects)["volumeMounts"]
     assert settings_of(objects)["keysFile"] == f"/etc/qwen/{key}"

