@@ -32,7 +32,7 @@
 {{- if and $v.model.predownload (not $isFetched) }}
 - {{ printf "model.predownload is for sources hub and s3, but model.source is %s, which needs no download; clear one of them." $source | quote }}
 {{- end }}
-{{- if and $v.model.predownload (ne $v.cache.type "pvc") }}
+{{- if and $v.model.predownload $isFetched (ne $v.cache.type "pvc") }}
 - {{ printf "model.predownload is true but cache.type is %s, which the Job and the pods cannot share; set cache.type to pvc." $v.cache.type | quote }}
 {{- end }}
 {{- if and (eq $source "image") (semverCompare "<1.35-0" .Capabilities.KubeVersion.Version) }}
