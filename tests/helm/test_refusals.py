@@ -41,7 +41,7 @@ def problem_lines(said: str) -> list[str]:
 def test_all_problems_are_told_at_once(helm: Path) -> None:
     change = {"image": {"tag": "latest"}, "gpu": {"count": 1}, "model": {"uri": "m"}}
     problems = problem_lines(refusal(helm, laid_over(case("eks-vllm-two-replicas"), change)))
-    assert [problem.split()[0] for problem in problems] == ["image.tag", "args", "model.uri"]
+    assert [problem.split()[0] for problem in problems] == ["image.tag", "args", "model.source"]
 
 
 def test_a_nightly_image_of_one_commit_is_exact(helm: Path) -> None:
