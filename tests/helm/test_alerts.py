@@ -153,8 +153,10 @@ def test_the_alerts_texts_carry_the_numbers(sglang: tuple[Prometheus, Objects]) 
 
 def test_the_autoscalers_query_is_one_number(sglang: tuple[Prometheus, Objects]) -> None:
     server, _ = sglang
-    asked = queries()["waitingInAll"].replace("<engine.waiting>", "sglang:num_queue_reqs").replace("<engine.pods>", "")
-    assert server.value(asked) == 2
+    asked = queries()["requestsInAll"].replace("<engine.pods>", "")
+    for name, series in {"running": "sglang:num_running_reqs", "waiting": "sglang:num_queue_reqs"}.items():
+        asked = asked.replace(f"<engine.{name}>", series)
+    assert server.value(asked) == 3 + 2
 
 
 def test_each_pinned_sglang_has_its_series_recorded() -> None:

@@ -11,7 +11,7 @@ from tests.helm.chart import ROOT, Objects, case, changed, pod_of, refusal, rend
 from tests.helm.monitoring import EVERYTHING, alerts, dashboard, monitored, queries, shown
 
 EKS, HOME, LAPTOP = "eks-vllm-two-replicas", "home-sglang", "laptop-vllm-cpu"
-FOR_THE_AUTOSCALER = {"waitingInAll"}
+FOR_THE_AUTOSCALER = {"requestsInAll"}
 
 
 @pytest.fixture(params=[EKS, HOME])

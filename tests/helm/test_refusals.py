@@ -26,7 +26,7 @@ def refused_values(entry: dict[str, Any]) -> Values:
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_chart_refuses(helm: Path, what: str) -> None:
     entry = REFUSED[what]
-    said = refusal(helm, refused_values(entry), entry.get("release", "qwen"))
+    said = refusal(helm, refused_values(entry), entry.get("release", "qwen"), tuple(entry.get("apis", ())))
     problems = problem_lines(said)
     assert len(problems) == entry.get("lines", 1), said
     assert all(word in problems[0] for word in entry["says"]), said

@@ -91,7 +91,7 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 
 {{- $pods := mul (add (include "qwen.mostReplicas" .) $v.rollout.spareReplicas) $v.gpu.hosts }}
 {{- if and (eq $v.cache.type "pvc") (gt $pods 1) (ne $v.cache.accessMode "ReadWriteMany") }}
-{{- $problems = append $problems (printf "the number of pods (replicas and rollout.spareReplicas, times gpu.hosts) is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
+{{- $problems = append $problems (printf "the number of pods (replicas, or autoscaling.max, and rollout.spareReplicas, times gpu.hosts) is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
 {{- end }}
 {{- if and $v.cache.existingClaim (ne $v.cache.type "pvc") }}
 {{- $problems = append $problems (printf "cache.existingClaim is %q but cache.type is %s; set cache.type to pvc to use the claim." $v.cache.existingClaim $v.cache.type) }}
@@ -110,6 +110,22 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- if gt (int $v.gpu.hosts) 1 }}
 {{- $_ := set $wanted "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet" (list "a replica over several nodes (gpu.hosts)" "LeaderWorkerSet") }}
+{{- end }}
+{{- $scaling := $v.autoscaling }}
+{{- if $scaling.enabled }}
+{{- $_ := set $wanted "keda.sh/v1alpha1/ScaledObject" (list "autoscaling" "KEDA") }}
+{{- if not $scaling.min }}
+{{- $problems = append $problems "autoscaling.min is 0, but without a replica nobody counts the requests that wait, so none would ever start again; set it to 1 or more." }}
+{{- end }}
+{{- if gt (int $scaling.min) (int $scaling.max) }}
+{{- $problems = append $problems (printf "autoscaling.min is %d but autoscaling.max is %d; make max the larger one." (int $scaling.min) (int $scaling.max)) }}
+{{- end }}
+{{- if not $scaling.prometheus }}
+{{- $problems = append $problems "autoscaling is on but autoscaling.prometheus is empty; give the address of the Prometheus that scrapes the engines, for example http://prometheus.monitoring:9090." }}
+{{- end }}
+{{- if and $v.queue.maxInFlight (ge (int $scaling.requestsPerReplica) (int $v.queue.maxInFlight)) }}
+{{- $problems = append $problems (printf "autoscaling.requestsPerReplica is %d but queue.maxInFlight lets only %d into a replica, so no second one would ever start; make requestsPerReplica smaller." (int $scaling.requestsPerReplica) (int $v.queue.maxInFlight)) }}
+{{- end }}
 {{- end }}
 {{- range $kind, $asked := $wanted }}
 {{- if not ($.Capabilities.APIVersions.Has $kind) }}

@@ -6,7 +6,12 @@ maxUnavailable: {{ ternary 0 1 (gt (int .Values.rollout.spareReplicas) 0) }}
 
 {{/* The most replicas that there may be. */}}
 {{- define "qwen.mostReplicas" -}}
-{{- int .Values.replicas }}
+{{- int (ternary .Values.autoscaling.max .Values.replicas .Values.autoscaling.enabled) }}
+{{- end }}
+
+{{/* Seconds of fewer requests before a replica goes: longer than one takes to come back; 3600 is Kubernetes' most. */}}
+{{- define "qwen.scaleDownSeconds" -}}
+{{- min 3600 (include "qwen.progressDeadlineSeconds" .) }}
 {{- end }}
 
 {{/* Replicas keep apart where they can: a node or a zone that is lost takes as few as possible. */}}
