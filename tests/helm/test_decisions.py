@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,8 @@ def test_a_model_that_does_not_chat_is_warmed_up_by_what_it_does(helm: Path, api
 
 
 def test_a_tool_call_is_asked_only_where_the_arguments_have_a_parser(helm: Path) -> None:
-    plain = rendered(helm, case(LAPTOP))
-    tools = rendered(helm, changed(case(LAPTOP), extraArgs=["--tool-call-parser", "hermes"]))
+    plain = rendered(helm, case(EKS))
+    tools = rendered(helm, changed(case(EKS), extraArgs=["--tool-call-parser", "hermes"]))
     assert set(settings_of(plain)["warmUp"]) == {"chat", "sampled", "structured"}
     assert set(settings_of(tools)["warmUp"]) == {"chat", "sampled", "structured", "tool"}
 
@@ -237,19 +238,37 @@ def test_the_service_sends_to_the_port_that_the_arguments_name(objects: Objects,
     arguments = case(name)["args"]
     port = int(arguments[arguments.index("--port") + 1])
     assert {"name": "http", "containerPort": port} in engine_of(objects)["ports"]
-    [service] = objects["Service"]
+    service, _ = objects["Service"]
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
     labels = objects["Deployment"][0]["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
 
 
 def test_the_services_selector_leaves_the_test_pod_out(objects: Objects) -> None:
-    [service] = objects["Service"]
-    assert not service["spec"]["selector"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+    for service in objects["Service"]:
+        assert not service["spec"]["selector"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+
+
+def test_metrics_are_on_a_service_of_their_own_that_only_the_releases_test_reaches(objects: Objects) -> None:
+    _, metrics = objects["Service"]
+    assert metrics["spec"]["ports"] == [{"name": "ops", "port": settings_of(objects)["opsPort"], "targetPort": "ops"}]
+    [rule] = [rule for rule in objects["NetworkPolicy"][0]["spec"]["ingress"] if rule["ports"] == [{"port": "ops"}]]
+    [peer] = rule["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+    assert {variable["name"]: variable.get("value") for variable in objects["Pod"][0]["spec"]["containers"][0]["env"]}[
+        "METRICS_URL"
+    ] == f"http://{metrics['metadata']['name']}:{settings_of(objects)['opsPort']}"
+
+
+def test_the_test_pod_asks_what_the_engine_was_told(helm: Path) -> None:
+    pod = rendered(helm, changed(case(LAPTOP), extraArgs=["--max-model-len", "4096"]))["Pod"][0]["spec"]
+    variables = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+    assert json.loads(variables["ARGS"]) == [*case(LAPTOP)["args"], "--max-model-len", "4096"]
+    assert variables["KEY_FILE"] == "/etc/qwen/api-key"
 
 
 def test_only_pods_of_the_namespace_reach_the_engine(objects: Objects) -> None:
-    [rule] = objects["NetworkPolicy"][0]["spec"]["ingress"]
+    [rule] = [rule for rule in objects["NetworkPolicy"][0]["spec"]["ingress"] if rule["ports"] != [{"port": "ops"}]]
     assert rule == {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
 
 

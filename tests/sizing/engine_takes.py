@@ -15,7 +15,7 @@ from typing import Any
 
 
 def taken(args: list[str], config: dict[str, Any] | None) -> dict[str, Any]:
-    from vllm.config import ModelConfig, SchedulerConfig  # type: ignore[import-not-found, unused-ignore]
+    from vllm.config import ModelConfig, MultiModalConfig, SchedulerConfig  # type: ignore[import-not-found, unused-ignore]
     from vllm.entrypoints.launchers.cli_args import make_arg_parser  # type: ignore[import-not-found, unused-ignore]
     from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found, unused-ignore]
 
@@ -27,6 +27,7 @@ def taken(args: list[str], config: dict[str, Any] | None) -> dict[str, Any]:
         "max_lora_rank": parsed.max_lora_rank,
         "lora_modules": [[module.name, module.path] for module in parsed.lora_modules or ()],
         "speculative_config": parsed.speculative_config,
+        "images": MultiModalConfig(language_model_only=parsed.language_model_only).get_limit_per_prompt("image"),
     }
     if parsed.max_num_batched_tokens is not None:
         scheduler = SchedulerConfig(

@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.tiny_model import random_model
 from sizing.engine_args import Settings, engine_args
 from sizing.errors import DoesNotFit, Unsupported
 from sizing.facts import load_facts
@@ -73,6 +68,7 @@ def taken(plans: dict[str, Plan]) -> dict[str, dict[str, Any]]:
     """What the engine made of every argument list, in one process."""
     questions: dict[str, dict[str, Any]] = {
         "adapters": {"args": args_of("qwen3-8b", adapters=ADAPTERS), "config": None},
+        "text only": {"args": args_of("qwen3.6-27b", text_only=True), "config": None},
         "drafts": {"args": args_of("qwen3.6-27b", speculative_tokens=2), "config": None},
         "embeddings": {"args": args_of("qwen3-embedding-8b"), "config": None},
         "nonsense": {"args": [*args_of("qwen3-8b"), "--max-lora-rank", "24"], "config": None},
@@ -118,6 +114,11 @@ def test_the_engine_refuses_a_rank_between(taken: dict[str, dict[str, Any]]) -> 
     assert "refused" in taken["nonsense"]
 
 
+def test_text_only_closes_every_modality(taken: dict[str, dict[str, Any]]) -> None:
+    assert taken["text only"]["images"] == 0
+    assert taken["drafts"]["images"] > 0
+
+
 def test_drafts_and_pooling_reach_the_engine(taken: dict[str, dict[str, Any]]) -> None:
     assert taken["drafts"]["speculative_config"] == {"method": "mtp", "num_speculative_tokens": 2}
     assert taken["embeddings"]["runner"] == "pooling"
@@ -137,51 +138,3 @@ def test_a_stretched_context_is_accepted_and_keeps_the_checkpoints_rotation(
 
 def test_without_the_override_that_context_is_refused(taken: dict[str, dict[str, Any]]) -> None:
     assert "500000" in taken["unstretched"]["refused"]
-
-
-@pytest.mark.parametrize("key", ["qwen3-embedding-0.6b", "qwen3-reranker-0.6b"])
-def test_a_planned_model_without_answers_is_served_and_passes_the_charts_test(key: str, tmp_path: Path) -> None:
-    asked = {
-        "model": key,
-        "load": {"concurrency": 2, "input_tokens": 64},
-        "place": {"kind": "local"},
-        "limits": {"engine": "vllm-cpu", "max_model_len": 512},
-    }
-    planned = plan("tiny", Request.model_validate(asked), FACTS)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environment = tool("vllm-cpu")
-    here = {"/models": str(random_model(environment)), "0.0.0.0": "127.0.0.1", str(planned.engine.port): port}
-    command = [environment / "bin" / "vllm", "serve", *(here.get(word, word) for word in planned.engine.args)]
-    settings = {**os.environ, **planned.engine.env, "VLLM_API_KEY": "key", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    url = f"http://127.0.0.1:{port}"
-    with (tmp_path / "log").open("w") as log:
-        engine = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + START_LIMIT_S
-        while not healthy(url):
-            assert engine.poll() is None, (tmp_path / "log").read_text()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        smoke = subprocess.run(
-            [sys.executable, ROOT / "helm/qwen/files/smoke.py"],
-            env={**os.environ, "BASE_URL": url, "API": planned.serve.api, "MODEL": key, "API_KEY": "key"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    finally:
-        engine.terminate()
-        engine.wait(60)
-    assert smoke.returncode == 0, smoke.stderr
-    assert f"ok {planned.serve.api}: " in smoke.stdout
-    assert "ok without key: 401" in smoke.stdout
-
-
-def healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url + "/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
