@@ -98,9 +98,9 @@ def test_each_pod_has_its_own_gpus_and_shared_memory(objects: Objects, name: str
         assert "shm" in {volume["name"] for volume in template["spec"]["volumes"]}
 
 
-def test_the_service_sends_to_leaders_only(objects: Objects) -> None:
-    [service] = objects["Service"]
-    assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
+def test_the_services_send_to_leaders_only(objects: Objects) -> None:
+    for service in objects["Service"]:
+        assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
 
 
 def test_the_pods_of_a_group_reach_each_other_and_the_names(objects: Objects) -> None:

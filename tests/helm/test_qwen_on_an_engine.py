@@ -54,7 +54,7 @@ def args(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     settings = Settings(1, 1, STRETCHED, 16, 2048, None, "auto")
     serving = Serving(thinking=False, adapters=(adapter,))
     engine, model = FACTS.engines["vllm-cpu"], FACTS.models["qwen3-8b"]
-    return list(engine_args(engine, model, "/models", "tiny", "bf16", settings, serving))
+    return list(engine_args(engine, model, "tiny", "bf16", settings, serving))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: engine
 {{- end }}
 
+{{/* Labels that select the pods with an HTTP server: of a group of hosts the first. */}}
+{{- define "qwen.answering" -}}
+{{ include "qwen.selector" . }}
+{{- if gt (int .Values.gpu.hosts) 1 }}
+leaderworkerset.sigs.k8s.io/worker-index: "0"
+{{- end }}
+{{- end }}
+
 {{/* Labels of every object of the release. */}}
 {{- define "qwen.labels" -}}
 app.kubernetes.io/name: qwen
