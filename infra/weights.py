@@ -1,7 +1,7 @@
 """
 A bucket for model weights of your own: private, encrypted, versioned, reached over TLS alone.
 
-Nothing here fills it, and the chart does not read it yet: its pods may (``access``), but they load from the Hub.
+The chart reads it where ``model.source`` is s3, as the role of its pods (``access``); helm/qwen/README.md tells the rest.
 """
 
 from __future__ import annotations
