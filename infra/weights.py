@@ -1,7 +1,7 @@
 """
 A bucket for model weights of your own: private, encrypted, versioned, reached over TLS alone.
 
-The chart reads it where ``model.source`` is s3, as the role of its pods (``access``); helm/qwen/README.md tells the rest.
+The chart reads it where ``model.source`` is s3, as the role of its pods (``access``); helm/qwen/README.md fills it.
 """
 
 from __future__ import annotations

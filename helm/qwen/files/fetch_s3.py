@@ -61,7 +61,8 @@ class Bucket:
         words = "&".join(f"{_word(name)}={_word(value)}" for name, value in sorted((query or {}).items()))
         request = urllib.request.Request(f"{self._base}/{asked}{'?' if words else ''}{words}")
         if credentials := self._current():
-            _sign(request, words, credentials, self._region)
+            now = datetime.now(timezone.utc)  # noqa: UP017 (Python 3.10)
+            sign(request, words, credentials, self._region, now)
         return request
 
     def _current(self) -> Credentials | None:
@@ -190,9 +191,8 @@ def _word(text: str) -> str:
     return urllib.parse.quote(text, safe="~")
 
 
-def _sign(request: urllib.request.Request, words: str, credentials: Credentials, region: str) -> None:
+def sign(request: urllib.request.Request, words: str, credentials: Credentials, region: str, now: datetime) -> None:
     """Source: AWS, "Create a signed AWS API request" (Signature Version 4)."""
-    now = datetime.now(timezone.utc)  # noqa: UP017 (Python 3.10)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     headers = {"host": request.host, "x-amz-content-sha256": NO_BODY, "x-amz-date": stamp}
     if credentials.session:
