@@ -36,6 +36,7 @@ class Settings:
     max_num_batched_tokens: int
     gpu_memory_utilization: float | None
     kv_cache_dtype: str
+    nvlink: bool = True  # joins the GPUs of a replica on one host
 
 
 class AdapterSlots(TypedDict):
@@ -152,6 +153,8 @@ def engine_args(
     args += engine.fixed.pooling.get(model.modality, ())
     if serving.text_only:
         args += engine.fixed.text_only
+    if settings.tp > 1 and not settings.nvlink:
+        args += engine.fixed.no_nvlink
     return (*args, *engine.fixed.always, *(engine.fixed.tools if tools else ()))
 
 

@@ -29,6 +29,7 @@ class FixedArguments(Fact):
 
     ``pooling``: by modality, for models that generate nothing; ``overrides``: what their config must say besides.
     ``text_only``: leaves the towers of a multimodal model out; empty where the engine loads them all the same.
+    ``no_nvlink``: for several GPUs of a host that only PCIe joins.
     ``speculative``: for an MTP head, with ``{tokens}`` and ``{tokens+1}`` where the number of drafted tokens stands.
     """
 
@@ -36,6 +37,8 @@ class FixedArguments(Fact):
     tools: tuple[str, ...]
     lora: tuple[str, ...] = ()
     speculative: tuple[str, ...] = ()
+    no_nvlink: tuple[str, ...] = ()
+    no_nvlink_source: str = ""
     text_only: tuple[str, ...] = ()
     text_only_source: str = ""
     pooling: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -74,9 +74,10 @@ def _not_placed(plan: Plan) -> str | None:
     placement = plan.placement
     if placement.kind == "rented":
         return f"{placement.host_type} is rented, and the kit builds on AWS and on hosts of one's own"
-    if placement.hosts_per_replica > 1:
+    if placement.hosts_per_replica > 1 and placement.kind != "aws-eks":
         return (
-            f"a replica over {placement.hosts_per_replica} hosts needs pods that start as a group, unlike the chart's"
+            f"a replica over {placement.hosts_per_replica} hosts needs one cluster over them, and at {placement.kind} "
+            f'each host is its own; ask for the place "aws-eks"'
         )
     if placement.gpu is None and placement.kind != "local":
         return f'the CPU engine is built at the place "local" only, and {placement.host_type} is not it'

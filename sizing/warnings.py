@@ -61,6 +61,10 @@ def warnings(asked: Question, option: Option, estimates: Estimates) -> tuple[str
             f"up to {crossing / MIB:.0f} MiB between stages, {crossing * 8 / host.network_gbps / 1e6:.1f} ms at "
             f"{host.network_gbps:g} Gbit/s, in the fullest step."
         )
+        found.append(
+            f"A replica over {setup.pp} hosts needs LeaderWorkerSet in the cluster. infra/ sets up neither EFA nor a "
+            f"placement group: what crosses between its hosts goes over TCP, and across zones if they lie in several."
+        )
     if place.kind == "home" and place.host is None:
         found.append(
             f"place.host was left open: {host.type} is the cheapest of the known home hosts that meets the request; "

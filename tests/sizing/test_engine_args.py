@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -166,3 +167,15 @@ def test_models_without_answers_are_pooled() -> None:
     reranker = FACTS.models["qwen3-reranker-8b"]
     args = engine_args(FACTS.engines["vllm"], reranker, "q", "bf16", SETTINGS, Serving())
     assert json.loads(value_of(args, "--hf-overrides"))["classifier_from_token"] == ["no", "yes"]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_cards_without_nvlink_use_nccl_and_not_the_engines_own_all_reduce(engine: str) -> None:
+    model = FACTS.models["qwen3-8b"]
+
+    def args(settings: Settings) -> tuple[str, ...]:
+        return engine_args(FACTS.engines[engine], model, "qwen", "bf16", settings, Serving())
+
+    assert "--disable-custom-all-reduce" in args(replace(SETTINGS, nvlink=False))
+    assert "--disable-custom-all-reduce" not in args(SETTINGS)
+    assert "--disable-custom-all-reduce" not in args(replace(SETTINGS, nvlink=False, tp=1))

@@ -132,8 +132,9 @@ def test_a_model_that_no_host_holds_is_laid_over_several() -> None:
     assert placement.hosts == placement.replicas * placement.hosts_per_replica
     assert "--pipeline-parallel-size" in made.engine.args
     assert any("network" in warning for warning in made.warnings)
-    with pytest.raises(Unsupported, match="start as a group"):
-        render(made)
+    values = render(made)["values.yaml"]
+    assert f"  count: {placement.gpus_per_host}\n  hosts: {placement.hosts_per_replica}\n" in values
+    assert any("LeaderWorkerSet" in warning for warning in made.warnings)
 
 
 def test_a_model_that_one_host_holds_is_never_laid_over_several() -> None:
