@@ -114,7 +114,11 @@ def guarded(folder: Path, heartbeat_s: float, **changes: Any) -> Iterator[Guarde
         yield made
     finally:
         process.terminate()
-        process.wait(ANSWER_LIMIT_S)
+        try:
+            process.wait(ANSWER_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def ready(engine: Guarded) -> bool:

@@ -44,7 +44,7 @@ class Guard:
         self.refused: Counter[str] = Counter()
         self.keys = Keys(settings["keysFile"])
         self.leaving = Leaving(settings["stateFolder"])
-        self.engine = Engine(app, settings["model"], settings["warmUp"], settings["heartbeat"], self.leaving)
+        self.engine = Engine(app, settings, self.leaving)
         self.ops = Ops(settings["opsPort"], {"/health": self._health, "/ready": self._ready, "/metrics": self._metrics})
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

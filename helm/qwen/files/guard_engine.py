@@ -34,23 +34,17 @@ class Engine:
     """
     Args:
         app: the engine's ASGI application, inside the guard.
-        model: the name that requests carry.
-        warm_up: name -> path and body of the requests to answer before the pod is ready.
-        heartbeat: path, body and seconds: what is asked when no answer has passed for so long.
+        settings: ``model``, the name that requests carry; ``warmUp``, name -> path and body of the requests to answer
+            before the pod is ready; ``afterWarmUp``, a path to ask then ("" is none); ``heartbeat``, path, body and
+            seconds: what is asked when no answer has passed for so long.
     """
 
-    def __init__(
-        self,
-        app: Callable[..., Awaitable[None]],
-        model: str,
-        warm_up: dict[str, dict[str, Any]],
-        heartbeat: dict[str, Any],
-        leaving: Leaving,
-    ) -> None:
+    def __init__(self, app: Callable[..., Awaitable[None]], settings: dict[str, Any], leaving: Leaving) -> None:
         self._app = app
-        self._model = model
-        self._warm_up = warm_up
-        self._heartbeat = heartbeat
+        self._model: str = settings["model"]
+        self._warm_up: dict[str, dict[str, Any]] = settings["warmUp"]
+        self._after_warm_up: str = settings["afterWarmUp"]
+        self._heartbeat: dict[str, Any] = settings["heartbeat"]
         self._leaving = leaving
         self._inherited: Message = {}
         self.warm = False
@@ -66,6 +60,9 @@ class Engine:
         log.info("warm-up begins: %s", ", ".join(self._warm_up))
         for name, request in self._warm_up.items():
             await self._warm(name, request)
+        if self._after_warm_up:
+            status, body = await self.ask("POST", self._after_warm_up)
+            log.info("%s: %d %s", self._after_warm_up, status, _words(body))
         # The engines take SIGTERM over at their start, or at the first request.
         self._leaving.hear_sigterm()
         self.warm = True
@@ -143,7 +140,8 @@ class Engine:
         }
         unread: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
         answered = asyncio.Event()
-        status, parts = 500, []
+        status = 500
+        parts: list[bytes] = []
 
         async def receive() -> Message:
             if unread:

@@ -6,6 +6,7 @@ outside of whatever SGLang adds itself, and whichever of its servers the argumen
 becomes the server. Processes that the server spawns import this file too, and are guarded alike.
 """
 
+import logging
 import runpy
 
 from fastapi import FastAPI
@@ -13,6 +14,9 @@ from guard import Guard
 
 engines_own = FastAPI.build_middleware_stack
 FastAPI.build_middleware_stack = lambda app: Guard(engines_own(app))  # type: ignore[method-assign,assignment,return-value]
+
+# It asks its own port for this at its start, in vain; the guard does so after the warm-up.
+logging.getLogger("sglang.srt.entrypoints.http_server").addFilter(lambda record: "freeze_gc failed" not in record.msg)
 
 if __name__ == "__main__":
     # This file stays the main module, so that spawned processes import it.

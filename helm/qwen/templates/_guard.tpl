@@ -15,6 +15,7 @@
   "model" (include "qwen.servedName" .)
   "routes" $api.routes
   "warmUp" $warmUp
+  "afterWarmUp" (include "qwen.engine" . | fromYaml).afterWarmUp
   "heartbeat" (set $api.heartbeat "seconds" 30)
   "maxInFlight" (int .Values.queue.maxInFlight)
   "keysFile" (printf "/etc/qwen/%s" .Values.auth.secretKey)

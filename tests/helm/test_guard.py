@@ -1,0 +1,318 @@
+"""The guard alone, around an application that answers everything: what it lets through, and when it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from tests.helm.chart import CHART
+from tests.helm.guarded import free_port
+from tests.helm.matrix import NO_KEY, RIGHT_KEY, WRONG_KEY, questions, tricks
+
+Message = MutableMapping[str, Any]
+App = Callable[..., Awaitable[None]]
+
+HEADERS = {NO_KEY: [], WRONG_KEY: [(b"authorization", b"Bearer x")], RIGHT_KEY: [(b"authorization", b"bearer right")]}
+CHAT = "/v1/chat/completions"
+LIMIT_S = 10
+
+
+class Application:
+    """Answers with *statuses* in turn, the last one for ever; holds POSTs of clients while *open* is not set."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses) or [200]
+        self.asked: list[str] = []
+        self.headers: list[Any] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            return
+        self.asked.append(f"{scope['method']} {scope['path']}")
+        self.headers = scope["headers"]
+        status = 200
+        if scope["method"] == "POST":
+            await self.open.wait()
+            status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"words"})
+
+
+class Bench:
+    """A guard around *app* whose server has started."""
+
+    def __init__(self, app: App, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+        monkeypatch.syspath_prepend(str(CHART / "files"))
+        import guard  # type: ignore[import-not-found]
+
+        self.ops_port = free_port()
+        self.keys_file = folder / "keys"
+        self.folder = folder
+        self.keys_file.write_text("right\n")
+        api = yaml.safe_load((CHART / "files" / "apis.yaml").read_text())["chat"]
+        settings = {
+            **{"model": "tiny", "routes": api["routes"], "warmUp": {"chat": api["warmUp"]["chat"]}, "afterWarmUp": ""},
+            **{"heartbeat": {**api["heartbeat"], "seconds": 30}, "maxInFlight": 0, "opsPort": self.ops_port},
+            **{"keysFile": str(self.keys_file), "stateFolder": str(folder), **changes},
+        }
+        (folder / "guard.json").write_text(json.dumps(settings))
+        monkeypatch.setenv("QWENKIT_GUARD", str(folder / "guard.json"))
+        self.guard = guard.Guard(app)
+
+    async def __aenter__(self) -> Bench:
+        started, self._stop = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> Message:
+            await self._stop.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(_: Message) -> None:
+            started.set()
+
+        self._life = asyncio.create_task(self.guard({"type": "lifespan"}, receive, send))
+        await asyncio.wait_for(started.wait(), LIMIT_S)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.wait_for(self._life, LIMIT_S)
+
+    async def warm(self) -> Bench:
+        await until(lambda: self.guard.engine.warm)
+        return self
+
+    async def ask(self, method: str, target: str, key: str = RIGHT_KEY) -> tuple[int, dict[bytes, bytes], bytes]:
+        raw = target.partition("?")[0].encode()
+        scope = {"type": "http", "method": method, "path": unquote(raw.decode()), "raw_path": raw}
+        return await self.send({**scope, "headers": HEADERS[key]})
+
+    async def send(self, scope: Message) -> tuple[int, dict[bytes, bytes], bytes]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self.guard(scope, receive, send)
+        return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+
+    async def ops(self, path: str) -> tuple[int, str]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ops_port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, _, body = (await asyncio.wait_for(reader.read(), LIMIT_S)).decode().partition("\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return int(head.split(" ")[1]), body
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    return lambda app, **changes: Bench(app, tmp_path, monkeypatch, **changes)
+
+
+def test_nothing_outside_the_allow_list_reaches_an_engine_that_answers_everything(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+        async with bench(app) as running:
+            await running.warm()
+            app.asked.clear()
+            wrong = []
+            for question in [*questions(), *tricks()]:
+                if question.path.startswith(("http:", "\\")):
+                    continue  # a target that the HTTP server takes apart, or refuses, itself
+                status, _, _ = await running.ask(question.method, question.path, question.key)
+                if status != question.status:
+                    wrong.append((question, status))
+            assert not wrong
+            assert set(app.asked) <= {*(" ".join(route) for route in running.guard.routes), "GET /health"}
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"authorization", b"right")],
+        [(b"authorization", b"Basic right")],
+        [(b"authorization", b"Bearer")],
+        [(b"authorization", b"Bearer right x")],
+        [(b"authorization", b"Bearer right"), (b"authorization", b"Bearer right")],
+        [(b"x-api-key", b"right")],
+    ],
+)
+def test_a_key_counts_only_as_the_one_bearer_token(bench: Callable[..., Bench], headers: list[Any]) -> None:
+    async def life() -> int:
+        async with bench(Application()) as running:
+            scope = {"type": "http", "method": "GET", "path": "/v1/models", "raw_path": b"/v1/models"}
+            return (await running.send({**scope, "headers": headers}))[0]
+
+    assert asyncio.run(life()) == 401
+
+
+def test_the_engine_does_not_get_the_key(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+        async with bench(app) as running:
+            assert (await running.ask("GET", "/v1/models"))[0] == 200
+            assert app.headers == []
+
+    asyncio.run(life())
+
+
+def test_keys_change_as_kubernetes_changes_a_mounted_secret(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        async with bench(Application()) as running:
+            for version, keys in (("one", "right"), ("two", "other\n\n"), ("three", "other\r\nright\n")):
+                (running.folder / version).write_text(keys)
+                (running.folder / "next").symlink_to(running.folder / version)
+                (running.folder / "next").rename(running.keys_file)
+                expected = 200 if "right" in keys else 401
+                assert (await running.ask("GET", "/v1/models"))[0] == expected
+            running.keys_file.unlink()
+            assert (await running.ask("GET", "/v1/models"))[0] == 401
+
+    asyncio.run(life())
+
+
+def test_a_pod_is_not_ready_and_answers_503_while_it_warms_up(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+        app.open.clear()
+        async with bench(app) as running:
+            await until(lambda: f"POST {CHAT}" in app.asked)
+            assert await running.ops("/ready") == (503, "warming up")
+            assert (await running.ops("/health"))[0] == 200
+            status, headers, _ = await running.ask("POST", CHAT)
+            assert (status, headers[b"retry-after"]) == (503, b"2")
+            assert (await running.ask("GET", "/health", NO_KEY))[0] == 503
+            app.open.set()
+            await running.warm()
+            assert (await running.ops("/ready"))[0] == 200
+
+    asyncio.run(life())
+
+
+def test_a_refused_warm_up_request_leaves_a_word_and_a_ready_pod(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        async with bench(Application(400)) as running:
+            await running.warm()
+            assert (await running.ops("/ready"))[0] == 200
+
+    said = heard(life)
+    assert any(line == "warm-up: chat refused with 400, clients will be too: words" for line in said), said
+
+
+def test_a_failed_warm_up_request_is_asked_again_until_it_is_answered(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def life() -> None:
+        app = Application(500, 500, 200)
+        running = bench(app)
+        monkeypatch.setattr(sys.modules["guard_engine"], "AGAIN_AFTER_S", 0.01)
+        async with running:
+            await running.warm()
+            assert app.asked.count(f"POST {CHAT}") == 3
+
+    said = heard(life)
+    assert [line for line in said if "failed with 500" in line] == [
+        "warm-up: chat failed with 500, asked again until it works: words"
+    ] * 2
+
+
+def heard(life: Callable[[], Any]) -> list[str]:
+    """What the guard logged during *life*."""
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("guard").addHandler(listener)
+    try:
+        asyncio.run(life())
+    finally:
+        logging.getLogger("guard").removeHandler(listener)
+    return said
+
+
+def test_a_request_that_the_engine_breaks_gives_its_place_back(bench: Callable[..., Bench]) -> None:
+    class Broken(Application):
+        async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+            if ("warm", True) in self.headers:
+                raise ValueError("broken")
+            await super().__call__(scope, receive, send)
+
+    async def life() -> None:
+        app = Broken()
+        async with bench(app, maxInFlight=1) as running:
+            await running.warm()
+            app.headers = [("warm", True)]
+            for _ in range(2):
+                with pytest.raises(ValueError, match="broken"):
+                    await running.ask("POST", CHAT)
+            assert running.guard.inside == 0
+
+    asyncio.run(life())
+
+
+def test_an_engine_that_stopped_under_a_request_answers_503_in_a_pod_that_has_left(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application(200, 500)
+        async with bench(app) as running:
+            await running.warm()
+            assert (await running.ask("POST", CHAT))[0] == 500
+            app.open.clear()
+            asking = asyncio.create_task(running.ask("POST", CHAT))
+            await until(lambda: running.guard.inside == 1)
+            (running.folder / "left").touch()
+            app.open.set()
+            status, headers, _ = await asking
+            assert (status, headers[b"retry-after"], headers[b"connection"]) == (503, b"2", b"close")
+
+    asyncio.run(life())
+
+
+def test_stale_files_of_a_container_that_was_restarted_are_forgotten(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        running = bench(Application())
+        (running.folder / "leaving").touch()
+        (running.folder / "left").touch()
+        async with running:
+            await running.warm()
+            assert (await running.ops("/ready"))[0] == 200
+
+    asyncio.run(life())
+
+
+def test_the_metrics_are_the_guards_own_where_the_engine_has_none(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+        async with bench(app) as running:
+            await running.warm()
+            await running.ask("GET", "/nothing")
+            _, text = await running.ops("/metrics")
+            assert 'qwenkit_requests_refused_total{reason="route"} 1' in text
+            assert "qwenkit_ready 1" in text
+            assert "qwenkit_in_flight 0" in text
+
+    asyncio.run(life())

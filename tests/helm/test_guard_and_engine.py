@@ -1,0 +1,277 @@
+"""
+The guard in the real vLLM (CPU build), with the chart's own arguments: one start for all tests, which are in the order
+of a pod's life; the last ones end it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helm.chart import Values, case
+from tests.helm.guarded import FIRST_KEY, SECOND_KEY, Guarded, exchange, guarded, wait_until
+from tests.helm.matrix import NO_KEY, RIGHT_KEY, WRONG_KEY, Question, known_paths, questions, tricks
+
+pytestmark = pytest.mark.engine
+
+CHAT = "/v1/chat/completions"
+MOST_INSIDE = 4
+HEARTBEAT_S = 2.0
+SOON_S = 20.0
+RUNNING = 'vllm:num_requests_running{engine="0",model_name="tiny"}'
+GENERATED = 'vllm:generation_tokens_total{engine="0",model_name="tiny"}'
+WITH_KEY = {NO_KEY: None, WRONG_KEY: "no-such-key", RIGHT_KEY: FIRST_KEY}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    tools = ["--tool-call-parser", "hermes", "--enable-auto-tool-choice"]
+    values = {
+        "args": [*case("laptop-vllm-cpu")["args"], *tools],
+        "queue__maxInFlight": MOST_INSIDE,
+        "drain__seconds": 120,
+    }
+    started = time.monotonic()
+    with guarded(tmp_path_factory.mktemp("guarded"), HEARTBEAT_S, **values) as running:
+        print(f"start to ready: {time.monotonic() - started:.1f} s")
+        yield running
+
+
+def chat(tokens: int, **more: Any) -> Values:
+    messages = [{"role": "user", "content": "Hello"}]
+    return {"model": "tiny", "messages": messages, "max_tokens": tokens, "ignore_eos": True, **more}
+
+
+class Stream:
+    """A stream of *tokens* tokens whose first event has arrived."""
+
+    def __init__(self, engine: Guarded, tokens: int, key: str = FIRST_KEY) -> None:
+        self._connection = engine.connect()
+        body = chat(tokens, stream=True, stream_options={"include_usage": True})
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        self._connection.request("POST", CHAT, json.dumps(body), headers)
+        self._answer = self._connection.getresponse()
+        assert self._answer.status == 200, self._answer.read()
+        assert self._answer.readline().startswith(b"data: ")
+
+    def tokens(self) -> int:
+        """Reads to the end, which must be [DONE]; tokens as the engine counted them."""
+        events = [line.removeprefix(b"data: ") for line in self._answer.read().splitlines() if line]
+        assert events[-1] == b"[DONE]"
+        count: int = json.loads(events[-2])["usage"]["completion_tokens"]
+        self._connection.close()
+        return count
+
+    def abandon(self) -> None:
+        # The answer holds the socket too.
+        self._answer.close()
+        self._connection.close()
+
+
+def status_of(engine: Guarded, question: Question) -> int:
+    return engine.ask(question.method, question.path, question.body, WITH_KEY[question.key])[0]
+
+
+def test_the_engine_was_warmed_up_before_it_was_ready(engine: Guarded) -> None:
+    said = [line for line in engine.log.read_text().splitlines() if line.startswith("guard: ")]
+    assert said[0] == "guard: warm-up begins: chat, sampled, structured, tool"
+    answered = [re.sub(r"[0-9.]+ s$", "N s", line) for line in said[1:5]]
+    assert answered == [f"guard: warm-up: {name} answered in N s" for name in ("chat", "sampled", "structured", "tool")]
+    assert said[5].startswith("guard: warm after ")
+
+
+def test_every_route_that_the_engine_mounts_is_in_the_matrix(engine: Guarded) -> None:
+    mounted = set(re.findall(r"Route: (\S+),", engine.log.read_text()))
+    assert len(mounted) > 30
+    assert mounted <= known_paths()
+
+
+def test_only_the_allow_list_answers_and_only_with_the_key(engine: Guarded) -> None:
+    wrong = Counter[str]()
+    asked = 0
+    for question in questions():
+        asked += 1
+        if (status := status_of(engine, question)) != question.status:
+            wrong[f"{question.method} {question.path} with {question.key}: {status}, not {question.status}"] += 1
+    print(f"auth matrix: {asked} questions, {sum(wrong.values())} wrong answers")
+    assert not wrong
+    assert asked > 1000
+
+
+def test_no_way_of_writing_a_path_leads_round_the_guard(engine: Guarded) -> None:
+    found = {(question.path, question.key): status_of(engine, question) for question in tricks()}
+    assert found == {(question.path, question.key): question.status for question in tricks()}
+
+
+@pytest.mark.parametrize("key", [None, FIRST_KEY])
+@pytest.mark.parametrize("path", [CHAT, "/v1/realtime", "/health"])
+def test_a_websocket_is_refused(engine: Guarded, path: str, key: str | None) -> None:
+    connection = engine.connect()
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    connection.request("GET", path, headers=upgrade | ({"Authorization": f"Bearer {key}"} if key else {}))
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_a_request_behind_a_refused_body_is_judged_by_itself(engine: Guarded) -> None:
+    connection = engine.connect()
+    hidden = f"GET /version HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {FIRST_KEY}\r\n\r\n"
+    connection.request("POST", "/invocations", hidden, {"Content-Type": "text/plain"})
+    answer = connection.getresponse()
+    assert (answer.status, b"not served" in answer.read()) == (404, True)
+    assert exchange(connection, "GET", "/v1/models", None, FIRST_KEY)[0] == 200
+    connection.close()
+
+
+def test_metrics_and_probes_are_on_the_other_port_and_nothing_else_is(engine: Guarded) -> None:
+    assert engine.ops("/ready") == engine.ops("/health") == (200, "")
+    assert "vllm:num_requests_running" in engine.ops("/metrics")[1]
+    assert [engine.ops(path)[0] for path in ("/", "/v1/models", "/docs", "//metrics")] == [404] * 4
+
+
+def test_a_key_is_added_and_another_removed_while_requests_run(engine: Guarded) -> None:
+    stream = Stream(engine, 1000)
+    engine.keys_file.write_text(f"{FIRST_KEY}\n{SECOND_KEY}\n")
+    assert [engine.ask("GET", "/v1/models", key=key)[0] for key in (FIRST_KEY, SECOND_KEY)] == [200, 200]
+    engine.keys_file.write_text(f"{SECOND_KEY}\n")
+    assert [engine.ask("GET", "/v1/models", key=key)[0] for key in (FIRST_KEY, SECOND_KEY)] == [401, 200]
+    assert stream.tokens() == 1000
+    engine.keys_file.write_text("")
+    assert engine.ask("GET", "/v1/models", key="")[0] == engine.ask("GET", "/v1/models", key=SECOND_KEY)[0] == 401
+    assert engine.ops("/ready") == (503, "no key: every request is refused")
+    engine.keys_file.write_text(FIRST_KEY)
+    assert engine.ops("/ready")[0] == 200
+
+
+def test_the_key_is_nowhere_in_the_log(engine: Guarded) -> None:
+    assert FIRST_KEY not in engine.log.read_text()
+    assert SECOND_KEY not in engine.log.read_text()
+
+
+def test_a_stream_arrives_while_it_is_made(engine: Guarded) -> None:
+    stream = Stream(engine, 2000)
+    assert engine.metric("qwenkit_in_flight") == 1  # its first event was read, its end is not made
+    assert stream.tokens() == 2000
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_the_client_gives_up_the_engine_gives_up(engine: Guarded, stream: bool) -> None:
+    before = engine.metric(GENERATED)
+    if stream:
+        Stream(engine, 30_000).abandon()
+    else:
+        connection = engine.connect()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {FIRST_KEY}"}
+        connection.request("POST", CHAT, json.dumps(chat(30_000)), headers)
+        wait_until(lambda: engine.metric(RUNNING) == 1, SOON_S, engine)
+        connection.close()
+    wait_until(lambda: engine.metric(RUNNING) == engine.metric("qwenkit_in_flight") == 0, SOON_S, engine)
+    assert engine.metric(GENERATED) - before < 30_000
+
+
+def test_more_requests_than_the_queue_holds_are_told_to_come_back(engine: Guarded) -> None:
+    streams = [Stream(engine, 2000) for _ in range(MOST_INSIDE)]
+    status, headers, _ = engine.ask("POST", CHAT, chat(1))
+    assert (status, headers["retry-after"]) == (503, "2")
+    assert engine.metric("qwenkit_in_flight") == MOST_INSIDE
+    assert engine.ask("GET", "/v1/models")[0] == 200
+    assert [stream.tokens() for stream in streams] == [2000] * MOST_INSIDE
+    assert engine.ask("POST", CHAT, chat(1))[0] == 200
+    assert engine.metric('qwenkit_requests_refused_total{reason="full"}') == 1
+
+
+def last_answer_s(engine: Guarded) -> float:
+    """Seconds since the engine answered anybody."""
+    return time.time() - engine.metric("qwenkit_last_answer_timestamp_seconds")
+
+
+def test_an_idle_engine_shows_that_it_lives(engine: Guarded) -> None:
+    beats = {engine.metric("qwenkit_last_answer_timestamp_seconds")}
+
+    def three() -> bool:
+        beats.add(engine.metric("qwenkit_last_answer_timestamp_seconds"))
+        return len(beats) >= 3
+
+    wait_until(three, SOON_S, engine)
+
+
+def test_an_engine_that_hangs_while_idle_is_seen_and_not_killed(engine: Guarded) -> None:
+    children = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    [core] = [
+        int(line.split()[0])
+        for line in children.splitlines()
+        if line.split()[1] == str(engine.process.pid) and "EngineCore" in line
+    ]
+    signal_to(core, signal.SIGSTOP)
+    try:
+        wait_until(lambda: last_answer_s(engine) > 3 * HEARTBEAT_S, SOON_S, engine)
+        assert engine.ops("/health")[0] == 200
+        assert engine.ops("/metrics")[0] == 200
+    finally:
+        signal_to(core, signal.SIGCONT)
+    wait_until(lambda: last_answer_s(engine) < HEARTBEAT_S, SOON_S, engine)
+
+
+def signal_to(pid: int, number: signal.Signals) -> None:
+    subprocess.run(["kill", f"-{number.value}", str(pid)], check=True)
+
+
+def test_a_leaving_pod_asks_keep_alive_clients_to_go_and_refuses_them_when_it_has_left(engine: Guarded) -> None:
+    staying, asking = engine.connect(), engine.connect()
+    for connection in (staying, asking):
+        assert "connection" not in exchange(connection, "POST", CHAT, chat(1), FIRST_KEY)[1]
+    (engine.state_folder / "leaving").touch()
+    status, headers, _ = exchange(asking, "POST", CHAT, chat(1), FIRST_KEY)
+    assert (status, headers["connection"]) == (200, "close")
+    assert engine.ops("/ready")[0] == 200  # without another ready pod the Service still sends here
+    (engine.state_folder / "left").touch()
+    status, headers, _ = exchange(staying, "POST", CHAT, chat(1), FIRST_KEY)
+    assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "2")
+    assert engine.ask("GET", "/health", key=None)[0] == engine.ops("/ready")[0] == 503
+    assert engine.ops("/health")[0] == 200
+    for file in ("leaving", "left"):
+        (engine.state_folder / file).unlink()
+    assert engine.ask("POST", CHAT, chat(1))[0] == 200
+
+
+def test_sigterm_alone_ends_no_stream_and_answers_no_500(engine: Guarded) -> None:
+    stream = Stream(engine, 3000)
+    seen = Counter[int]()
+    keep_alive = engine.connect()
+    exchange(keep_alive, "POST", CHAT, chat(1), FIRST_KEY)
+
+    def ask_until_gone() -> None:
+        while True:
+            try:
+                seen[engine.ask("POST", CHAT, chat(1))[0]] += 1
+            except (OSError, http.client.HTTPException):
+                return
+
+    client = threading.Thread(target=ask_until_gone)
+    client.start()
+    wait_until(lambda: seen[200] > 3, SOON_S, engine)
+    engine.process.terminate()
+    wait_until(lambda: seen[503] > 3, SOON_S, engine)
+    status, headers, _ = exchange(keep_alive, "POST", CHAT, chat(1), FIRST_KEY)
+    assert (status, headers["connection"]) == (503, "close")
+    assert engine.metric("qwenkit_in_flight") == 1
+    assert stream.tokens() == 3000
+    client.join(SOON_S)
+    assert engine.process.wait(SOON_S) == 0
+    print(f"SIGTERM with a stream inside: {dict(seen)}")
+    assert set(seen) == {200, 503}
