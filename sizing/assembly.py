@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.fact import Precision
-from sizing.host_needs import drain_s, image_pull_s, weight_load_s
+from sizing.host_needs import drain_s, image_pull_s, max_in_flight, weight_load_s
 from sizing.plan import EngineSettings, Estimates, ModelChoice, Serve
 from sizing.question import Question
 
@@ -52,8 +52,8 @@ def engine_settings(
     )
 
 
-def serve(asked: Question, estimates: Estimates, weight_bytes: int) -> Serve:
-    """Start, drain and parsers, for the chart and the host."""
+def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs: int) -> Serve:
+    """Start, queue, drain and parsers, for the chart and the host."""
     model, engine, serving = asked.model, asked.engine, asked.request.serving
     support = model.supported_by(engine.server)
     tpot_s = estimates.tpot_s.mean if estimates.tpot_s else 0.0
@@ -61,6 +61,7 @@ def serve(asked: Question, estimates: Estimates, weight_bytes: int) -> Serve:
         api=model.api,
         image_pull_s=image_pull_s(engine),
         startup_budget_s=engine.start_s,
+        max_in_flight=max_in_flight(max_num_seqs),
         drain_s=drain_s(estimates.ttft_s.mean, tpot_s, asked.request.load.output_tokens),
         weight_load_s=weight_load_s(engine, weight_bytes),
         thinking_default=thinking_default(model, serving),

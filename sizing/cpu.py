@@ -172,7 +172,7 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             shm_bytes=2 * GIB,
             cache_bytes=2 * GIB,
         ),
-        serve=serve(asked, fit.estimates, weights),
+        serve=serve(asked, fit.estimates, weights, fit.running),
         estimates=fit.estimates,
         cost=fit.cost,
         runners_up=others,

@@ -25,6 +25,7 @@ class HostNeeds(Fact):
     pod_share: float
     reserve_gib: int
     cpu_request_millicores_per_gpu: int
+    most_waiting_per_running: int
     shortest_drain_s: int
     longest_drain_s: int
 
@@ -79,6 +80,11 @@ def image_pull_s(engine: Engine) -> int:
 def weight_load_s(engine: Engine, weight_bytes: int) -> int:
     """Seconds to fetch *weight_bytes* over the slowest line the kit plans for."""
     return math.ceil(weight_bytes / (engine.download_mb_per_s * 1e6))
+
+
+def max_in_flight(max_num_seqs: int) -> int:
+    """Requests that one engine takes in, running and waiting, before it tells clients to come back."""
+    return max_num_seqs * (1 + host_needs().most_waiting_per_running)
 
 
 def drain_s(ttft_s: float, tpot_s: float, output_tokens: int) -> int:

@@ -190,6 +190,7 @@ class Serve(_Part):
     api: Api = "chat"
     image_pull_s: int
     startup_budget_s: int
+    max_in_flight: int
     drain_s: int
     weight_load_s: int
     thinking_default: bool | None

@@ -292,6 +292,25 @@ def test_an_engine_that_stopped_under_a_request_answers_503_in_a_pod_that_has_le
     asyncio.run(life())
 
 
+def test_an_engine_that_breaks_in_a_pod_that_has_left_is_a_retry_too(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+
+        async def broken(scope: Message, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and b"x-break" in dict(scope["headers"]):
+                (running.folder / "left").touch()
+                raise RuntimeError("the engine is dead")
+            await app(scope, receive, send)
+
+        async with bench(broken) as running:
+            await running.warm()
+            scope = {"type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode()}
+            status, headers, _ = await running.send({**scope, "headers": [*HEADERS[RIGHT_KEY], (b"x-break", b"")]})
+            assert (status, headers[b"retry-after"]) == (503, b"2")
+
+    asyncio.run(life())
+
+
 def test_stale_files_of_a_container_that_was_restarted_are_forgotten(bench: Callable[..., Bench]) -> None:
     async def life() -> None:
         running = bench(Application())

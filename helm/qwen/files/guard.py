@@ -75,15 +75,11 @@ class Guard:
             await self.ops.close()
 
     def _last_words(self, send: Send) -> Send:
-        """*send*, with the word to keep-alive clients of a leaving pod, and a retry for an engine's 500 at its end."""
+        """*send*, with the word to keep-alive clients that this pod is leaving."""
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start" and self.leaving.begun:
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-                if self.leaving.over and message["status"] == 500:  # the engine stopped under a request just accepted
-                    self.refused["leaving"] += 1
-                    message = {**message, "status": 503, "headers": [*headers, (b"retry-after", RETRY_AFTER_S)]}
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
         return send_on
@@ -107,11 +103,29 @@ class Guard:
         elif 0 < self.most_inside <= self.inside:
             await self._refuse(send, "full", 503, f"{self.inside} requests are inside already; ask again")
         else:
-            self.inside += 1
-            try:
-                await self.app(_without_key(scope), receive, self.engine.noting_answers(send))
-            finally:
-                self.inside -= 1
+            await self._generate(scope, receive, send)
+
+    async def _generate(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on. An engine that stops under one just accepted breaks, or answers 500: that is a retry."""
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            if message.get("status") == 500 and self.leaving.over:
+                self.refused["leaving"] += 1
+                message = {**message, "status": 503, "headers": [*message["headers"], (b"retry-after", RETRY_AFTER_S)]}
+            await send(message)
+
+        self.inside += 1
+        try:
+            await self.app(_without_key(scope), receive, self.engine.noting_answers(send_on))
+        except Exception:
+            if begun or not self.leaving.over:
+                raise
+            await self._refuse(send, "leaving", 503, "this engine is leaving; ask again")
+        finally:
+            self.inside -= 1
 
     async def _answer_health(self, send: Send) -> None:
         status, text = await self._ready()
