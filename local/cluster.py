@@ -172,6 +172,12 @@ class Cluster:
         return self.setup.kubeconfig
 
     @property
+    def network_namespace(self) -> Path:
+        """The network namespace of its node and pods, for ``nsenter --net=``."""
+        assert self._supervisor is not None
+        return Path(f"/proc/{self._supervisor.pid}/ns/net")
+
+    @property
     def engine_image(self) -> str:
         """The CPU engine's image as a pod may name it, ``docker.io/local/vllm-cpu:<version>@sha256:...``."""
         return self.setup.engine_image

@@ -249,12 +249,11 @@ def test_the_services_selector_leaves_the_test_pod_out(objects: Objects) -> None
         assert not service["spec"]["selector"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
 
 
-def test_metrics_are_on_a_service_of_their_own_that_only_the_releases_test_reaches(objects: Objects) -> None:
+def test_metrics_are_on_a_service_of_their_own_that_the_releases_test_reaches(objects: Objects) -> None:
     _, metrics = objects["Service"]
     assert metrics["spec"]["ports"] == [{"name": "ops", "port": settings_of(objects)["opsPort"], "targetPort": "ops"}]
     [rule] = [rule for rule in objects["NetworkPolicy"][0]["spec"]["ingress"] if rule["ports"] == [{"port": "ops"}]]
-    [peer] = rule["from"]
-    assert peer["podSelector"]["matchLabels"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
     assert {variable["name"]: variable.get("value") for variable in objects["Pod"][0]["spec"]["containers"][0]["env"]}[
         "METRICS_URL"
     ] == f"http://{metrics['metadata']['name']}:{settings_of(objects)['opsPort']}"
@@ -267,9 +266,30 @@ def test_the_test_pod_asks_what_the_engine_was_told(helm: Path) -> None:
     assert variables["KEY_FILE"] == "/etc/qwen/api-key"
 
 
-def test_only_pods_of_the_namespace_reach_the_engine(objects: Objects) -> None:
-    [rule] = [rule for rule in objects["NetworkPolicy"][0]["spec"]["ingress"] if rule["ports"] != [{"port": "ops"}]]
-    assert rule == {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
+def test_the_policy_lets_clients_to_the_api_and_monitoring_to_the_metrics(objects: Objects) -> None:
+    api, metrics = objects["NetworkPolicy"][0]["spec"]["ingress"]
+    own = {"app.kubernetes.io/name": "qwen", "app.kubernetes.io/instance": "qwen"}
+    assert api == {"from": [{"podSelector": {}}, {"podSelector": {"matchLabels": own}}], "ports": [{"port": "http"}]}
+    own_test = {"app.kubernetes.io/instance": "qwen", "app.kubernetes.io/component": "test"}
+    named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["monitoring"]}
+    assert metrics == {
+        "from": [
+            {"podSelector": {"matchLabels": own_test}},
+            {"namespaceSelector": {"matchExpressions": [named]}},
+        ],
+        "ports": [{"port": "ops"}],
+    }
+
+
+def test_other_clients_do_not_lock_out_the_releases_own_pods(helm: Path) -> None:
+    office = {"ipBlock": {"cidr": "192.0.2.0/24"}}
+    objects = rendered(helm, changed(case(HOME), networkPolicy={"from": [office], "monitoring": []}))
+    api, metrics = objects["NetworkPolicy"][0]["spec"]["ingress"]
+    labels = objects["Pod"][0]["metadata"]["labels"]
+    assert api["from"][0] == office
+    assert api["from"][1]["podSelector"]["matchLabels"].items() <= labels.items()
+    [asking] = metrics["from"]
+    assert asking["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_the_cache_is_a_claim_only_where_asked(helm: Path) -> None:

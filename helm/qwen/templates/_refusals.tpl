@@ -133,6 +133,18 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 
+{{- /* Only a live cluster lists anything, be it nothing; a parent chart may bring the Secret along. */}}
+{{- if and .Chart.IsRoot (hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "" | default dict) "items") }}
+{{- with $v.auth.existingSecret }}
+{{- $secret := lookup "v1" "Secret" $.Release.Namespace . }}
+{{- if not $secret }}
+{{- $problems = append $problems (printf "auth.existingSecret is %q, but namespace %s has no such Secret; create it, or clear the value to have a key generated." . $.Release.Namespace) }}
+{{- else if not (hasKey ($secret.data | default dict) $v.auth.secretKey) }}
+{{- $problems = append $problems (printf "auth.secretKey is %q, but Secret %s has only the keys [%s]; name one of them." $v.auth.secretKey . (keys ($secret.data | default dict) | sortAlpha | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- if $problems }}
 {{- fail (printf "\n%s" (join "\n" $problems)) }}
 {{- end }}
