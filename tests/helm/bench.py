@@ -25,7 +25,7 @@ from tests.helm.chart import Values, case, changed
 from tools.get import tool
 
 RELEASE = "qwen"
-PRE_STOP_S, DRAIN_S = 5, 60
+PRE_STOP_S, DRAIN_S = 8, 60
 READY_LIMIT_S = 420
 LEFT_LIMIT_S = 120
 # Written by Kubernetes about other objects, and gone with them or after an hour.
@@ -65,7 +65,9 @@ class Bench:
         return set(self.kubectl("get", listed, "--output=name", "--ignore-not-found").split())
 
     def pods(self) -> list[Values]:
-        found: list[Values] = json.loads(self.kubectl("get", "pods", "--output=json"))["items"]
+        """Every pod but the waiting room's."""
+        said = self.kubectl("get", "pods", "--selector=!qwenkit.dev/waiting-room", "--output=json")
+        found: list[Values] = json.loads(said)["items"]
         return found
 
     def key(self) -> str:

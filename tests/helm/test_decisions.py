@@ -165,7 +165,7 @@ def test_extra_arguments_follow_the_planned_ones(helm: Path) -> None:
 def test_the_grace_period_is_the_sum_of_what_a_leaving_pod_does(helm: Path) -> None:
     objects = rendered(helm, changed(case(EKS), drain__preStopSeconds=20, drain__seconds=240))
     engine = engine_of(objects)
-    said = "touch /tmp/leaving; sleep 19; touch /tmp/left; sleep 1"
+    said = "touch /tmp/leaving; sleep 15; touch /tmp/left; sleep 5"
     assert engine["lifecycle"] == {"preStop": {"exec": {"command": ["sh", "-c", said]}}}
     assert settings_of(objects)["stateFolder"] == "/tmp"
     assert engine["args"][-2:] == ["--shutdown-timeout", "240"]

@@ -145,8 +145,6 @@ def test_replicas_of_one_node_keep_apart_where_they_can(helm: Path) -> None:
     spec = rendered(helm, case("eks-vllm-two-replicas"))["Deployment"][0]["spec"]["template"]["spec"]
     keys = {one["topologyKey"]: one["whenUnsatisfiable"] for one in spec["topologySpreadConstraints"]}
     assert keys == {"topology.kubernetes.io/zone": "ScheduleAnyway", "kubernetes.io/hostname": "ScheduleAnyway"}
-    alone = rendered(helm, case("home-sglang"))["Deployment"][0]["spec"]["template"]["spec"]
-    assert "topologySpreadConstraints" not in alone
 
 
 def test_the_priority_class_is_passed_on(helm: Path) -> None:

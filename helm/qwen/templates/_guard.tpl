@@ -33,8 +33,11 @@
 guard.json: | {{- include "qwen.guardSettings" . | nindent 2 }}
 {{- end }}
 
-{{/* First the word to keep-alive clients, then the refusals, with a second for what was let in before them. */}}
+{{/* How long a pod that has left still says so: the waiting room sees it and takes its place, SIGTERM comes after. */}}
+{{- define "qwen.handoverSeconds" -}}5{{- end }}
+
+{{/* First the word to keep-alive clients, then the refusals. */}}
 {{- define "qwen.preStop" -}}
 {{- $folder := include "qwen.stateFolder" . -}}
-touch {{ $folder }}/leaving; sleep {{ sub .Values.drain.preStopSeconds 1 }}; touch {{ $folder }}/left; sleep 1
+touch {{ $folder }}/leaving; sleep {{ sub .Values.drain.preStopSeconds (include "qwen.handoverSeconds" . | int) }}; touch {{ $folder }}/left; sleep {{ include "qwen.handoverSeconds" . }}
 {{- end }}

@@ -13,6 +13,19 @@ leaderworkerset.sigs.k8s.io/worker-index: "0"
 {{- end }}
 {{- end }}
 
+{{/* Whether there are times without any engine, in which the waiting room answers: "true" or nothing. */}}
+{{- define "qwen.waitingRoom" -}}
+{{- $replicas := ternary .Values.autoscaling.min .Values.replicas .Values.autoscaling.enabled | int }}
+{{- if and .Values.rollout.waitingRoom (eq $replicas 1) (not .Values.rollout.spareReplicas) (eq (int .Values.gpu.hosts) 1) }}true{{ end }}
+{{- end }}
+
+{{/* Labels that select the waiting room; its component changes. */}}
+{{- define "qwen.waitingRoomSelector" -}}
+app.kubernetes.io/name: qwen
+app.kubernetes.io/instance: {{ .Release.Name }}
+qwenkit.dev/waiting-room: "true"
+{{- end }}
+
 {{/* Labels of every object of the release. */}}
 {{- define "qwen.labels" -}}
 app.kubernetes.io/name: qwen

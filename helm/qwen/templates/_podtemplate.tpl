@@ -23,7 +23,7 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . | quote }}
   {{- end }}
-  {{- if and (gt (include "qwen.mostReplicas" . | int) 1) (eq (int .Values.gpu.hosts) 1) }}
+  {{- if eq (int .Values.gpu.hosts) 1 }}
   topologySpreadConstraints: {{- include "qwen.spread" . | trim | nindent 4 }}
   {{- end }}
   securityContext: {{- include "qwen.podSecurity" . | nindent 4 }}
