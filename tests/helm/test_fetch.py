@@ -220,13 +220,14 @@ def test_earlier_weights_of_the_release_make_room_and_others_stay(place: Place, 
     place.folder.joinpath("cache").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16M", "none", place.folder / "cache"], check=True)
     try:
-        assert place.run(hub, owner="other", model={"folder": "other-1"})[0] == 0
-        assert place.run(hub, model={"folder": "qwen-0"})[0] == 0
+        other, earlier = "qwen-b-0123456789ab", "qwen-0123456789ab"  # releases qwen-b and qwen
+        assert place.run(hub, owner="qwen-b", model={"folder": other})[0] == 0
+        assert place.run(hub, model={"folder": earlier})[0] == 0
         status, said = place.run(hub)
         assert status == 0, said
-        assert "removing qwen-0" in said
-        assert not (place.weights.parent / "qwen-0").exists()
-        assert (place.weights.parent / "other-1").exists()
+        assert f"removing {earlier}" in said
+        assert not (place.weights.parent / earlier).exists()
+        assert (place.weights.parent / other).exists()
     finally:
         subprocess.run(["umount", place.folder / "cache"], check=True)
 

@@ -153,7 +153,8 @@ def _make_room(weights: Weights, files: list[Remote], missing: list[Remote], ask
     wanted = sum(file.size - _size(part_of(file, weights.folder)) for file in missing)
     CACHE.mkdir(parents=True, exist_ok=True)
     kept = {each["folder"] for each in ask["wanted"]}
-    for state in sorted(CACHE.glob(f"weights/{ask['owner']}-*.json"), key=lambda path: path.stat().st_mtime):
+    own = f"weights/{ask['owner']}-{'[0-9a-f]' * 12}.json"  # not those of a release whose name begins alike
+    for state in sorted(CACHE.glob(own), key=lambda path: path.stat().st_mtime):
         if wanted <= shutil.disk_usage(CACHE).free or state.stem in kept:
             continue
         weights.say(f"removing {state.stem}, which this release does not serve any more, to make room")
