@@ -335,3 +335,34 @@ def test_the_metrics_are_the_guards_own_where_the_engine_has_none(bench: Callabl
             assert "qwenkit_in_flight 0" in text
 
     asyncio.run(life())
+
+
+@pytest.mark.parametrize(("goes", "signs_of_life"), [(False, 1), (True, 0)])
+def test_what_is_sent_after_a_client_has_gone_is_no_sign_of_life(
+    bench: Callable[..., Bench], goes: bool, signs_of_life: int
+) -> None:
+    class Listening(Application):
+        """As vLLM: it learns of the client's end, and then ends the request with a 200."""
+
+        async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                await receive()
+            await super().__call__(scope, receive, send)
+
+    async def life() -> int:
+        async with bench(Listening()) as running:
+            engine = (await running.warm()).guard.engine
+            engine.last_answer = 1.0
+            path = "/v1/chat/completions"
+            scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode()}
+
+            async def receive() -> Message:
+                return {"type": "http.disconnect" if goes else "http.request", "body": b"", "more_body": False}
+
+            async def send(_: Message) -> None:
+                pass
+
+            await running.guard({**scope, "headers": HEADERS[RIGHT_KEY]}, receive, send)
+            return int(engine.last_answer > 1.0)
+
+    assert asyncio.run(life()) == signs_of_life

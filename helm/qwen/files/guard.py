@@ -119,7 +119,7 @@ class Guard:
 
         self.inside += 1
         try:
-            await self.app(_without_key(scope), receive, self.engine.noting_answers(send_on))
+            await self.app(_without_key(scope), *self.engine.noting_answers(receive, send_on))
         except Exception:
             if begun or not self.leaving.over:
                 raise

@@ -18,6 +18,7 @@ from typing import Any
 from guard_leaving import Leaving
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 AGAIN_AFTER_S = 5.0
@@ -105,19 +106,28 @@ class Engine:
             self.last_answer = time.time()
         return status, body
 
-    def noting_answers(self, send: Send) -> Send:
-        """*send* for a client's request: every piece of an answer is a sign of life."""
-        status = 0
+    def noting_answers(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """
+        Both for a client's request: every piece of an answer is a sign of life. What is sent after the client has gone
+        is none: vLLM then ends the request with a 200 of its own, though its engine may hang.
+        """
+        counts = True
+
+        async def receive_from() -> Message:
+            nonlocal counts
+            message = await receive()
+            counts = counts and message["type"] != "http.disconnect"
+            return message
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal counts
             if message["type"] == "http.response.start":
-                status = message["status"]
-            elif message.get("body") and status < 400:
+                counts = counts and message["status"] < 400
+            elif message.get("body") and counts:
                 self.last_answer = time.time()
             await send(message)
 
-        return send_on
+        return receive_from, send_on
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
         """Status and body of a request in this process; an exception of the engine is a 500."""
