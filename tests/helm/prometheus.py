@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.parse
@@ -20,6 +19,7 @@ import yaml
 
 from tests.helm.bench import wait_until
 from tests.helm.chart import Values
+from tests.helm.guarded import free_port
 from tools import get
 
 SCRAPED_EVERY_S = 1
@@ -83,17 +83,13 @@ def running(folder: Path, scraped: list[Values], rules: list[Values] | None = No
     ]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as server:
         try:
-            wait_until(lambda: answers(f"http://{address}/-/ready"), START_LIMIT_S, "Prometheus is ready")
+            wait_until(
+                lambda: answers(f"http://{address}/-/ready") or server.poll() is not None, START_LIMIT_S, "ready"
+            )
+            assert server.poll() is None, (folder / "log").read_text()[-1000:]
             yield Prometheus(f"http://{address}")
         finally:
             server.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def answers(url: str) -> bool:

@@ -1,0 +1,201 @@
+"""
+A real Prometheus scrapes the real vLLM through its guard where the PodMonitor says, and tells a hung engine (a stopped
+EngineCore) from a busy one. The release is `qwen` in a namespace of its own; kube-state-metrics and the DCGM
+exporter are recorded samples. The tests go in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.cluster import Cluster
+from tests.helm import prometheus
+from tests.helm.bench import READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.helm.chart import CHART, Objects, Values
+from tests.helm.monitoring import CRDS, EVERYTHING, groups, queries, shown
+from tests.helm.prometheus import Prometheus
+from tools.get import tool
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE = "watched"
+HUNG_S = 45
+AT_ONCE = 64  # as many as the engine takes, so that the guard's own question waits
+TARGETS = {"ttftSeconds": 1.5, "tpotSeconds": 0.5, "statistic": "p95", "hungSeconds": HUNG_S}
+SAMPLES = Path(__file__).parent / "expositions"
+STOP_OR_GO = """
+import os, pathlib, signal, sys
+cores = [int(each.parent.name) for each in pathlib.Path("/proc").glob("[0-9]*/comm") if "EngineC" in each.read_text()]
+assert cores, "no EngineCore"
+for core in cores:
+    os.kill(core, getattr(signal, sys.argv[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    bench: Bench
+    objects: Objects
+    prometheus: Prometheus
+
+    def signal(self, name: str) -> None:
+        """Send a signal to the engine's core, the process that computes."""
+        [pod] = self.bench.pods()
+        self.bench.kubectl("exec", pod["metadata"]["name"], "--", "python3", "-c", STOP_OR_GO, name)
+
+    def hung(self) -> bool:
+        return "QwenEngineHung" in self.prometheus.firing()
+
+    def silence_s(self) -> float:
+        asked = queries()["secondsSinceAnswer"].replace("<pods>", f'namespace="{NAMESPACE}"')
+        return self.prometheus.value(asked)
+
+    def long_answers(self, tokens: int) -> None:
+        """As many answers at once as the engine takes, not streamed, of *tokens* tokens each."""
+        body, key = chat(max_tokens=tokens, ignore_eos=True), self.bench.key()
+        with ThreadPoolExecutor(AT_ONCE) as clients:
+            asked = [clients.submit(self.bench.ask, "/v1/chat/completions", body, key) for _ in range(AT_ONCE)]
+        assert {each.result()[0] for each in asked} == {200}  # or they gave up, which raises
+
+
+@pytest.fixture(scope="module")
+def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with a_bench(cluster, model_folder, tmp_path_factory.mktemp("values"), NAMESPACE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def install(bench: Bench) -> list[str | Path]:
+    more = {"extraArgs": ["--max-num-seqs", str(AT_ONCE)], "monitoring": EVERYTHING, "targets": TARGETS}
+    return ["install", RELEASE, CHART, "-f", bench.values(**more), "--wait", f"--timeout={READY_LIMIT_S}s"]
+
+
+@pytest.fixture(scope="module")
+def watched(bench: Bench, install: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    for path in CRDS.glob("*.monitoring.coreos.com.yaml"):
+        bench.cluster.kubectl("apply", "--server-side", f"--filename={path}")
+        bench.cluster.kubectl("wait", "--for=condition=Established", f"crd/{path.stem}", "--timeout=30s")
+    bench.helm(*install)
+    objects: Objects = {}
+    for document in filter(None, yaml.safe_load_all(bench.helm("get", "manifest", RELEASE))):
+        objects.setdefault(document["kind"], []).append(document)
+    with ExitStack() as stack:
+        scraped = [as_the_operator_would(objects["PodMonitor"][0], bench)]
+        for name in ("kube-state-metrics", "dcgm-exporter"):
+            text = (SAMPLES / f"{name}.txt").read_text().replace('namespace="qwen"', f'namespace="{NAMESPACE}"')
+            address = stack.enter_context(prometheus.exposed(lambda text=text: text))  # type: ignore[misc]
+            scraped.append({"job_name": name, "honor_labels": True, "static_configs": [{"targets": [address]}]})
+        folder = tmp_path_factory.mktemp("prometheus")
+        server = stack.enter_context(prometheus.running(folder, scraped, groups(objects)))
+        # A rate is the difference of two scrapes.
+        server.wait_for("count_over_time(vllm:request_success_total[1m]) > 1")
+        yield Watched(bench, objects, server)
+    bench.helm("uninstall", RELEASE, "--wait")
+
+
+def as_the_operator_would(monitor: Values, bench: Bench) -> Values:
+    """
+    The scrape configuration that the Prometheus Operator makes of a PodMonitor: pods by their labels, ports by name.
+    Debian builds Prometheus without its discovery of Kubernetes, so the API server is asked here, once.
+    """
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    labels = ",".join(f"{name}={value}" for name, value in monitor["spec"]["selector"]["matchLabels"].items())
+    targets = [
+        {
+            "targets": [f"{pod['status']['podIP']}:{port['containerPort']}"],
+            "labels": {"namespace": NAMESPACE, "pod": pod["metadata"]["name"], "container": container["name"]},
+        }
+        for pod in json.loads(bench.kubectl("get", "pods", f"--selector={labels}", "--output=json"))["items"]
+        for container in pod["spec"]["containers"]
+        for port in container["ports"]
+        if port["name"] == endpoint["port"]
+    ]
+    return {"job_name": f"{NAMESPACE}/{RELEASE}", "metrics_path": endpoint["path"], "static_configs": targets}
+
+
+def test_a_cluster_without_the_operators_kinds_refuses_the_release(bench: Bench, install: list[str | Path]) -> None:
+    with pytest.raises(AssertionError, match=r"monitoring.alerts is on but the cluster has no .*PrometheusRule"):
+        bench.helm(*install)
+
+
+def dry_run(bench: Bench, objects: list[Values]) -> subprocess.CompletedProcess[str]:
+    kubectl = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "--namespace", NAMESPACE]
+    command = [*kubectl, "apply", "--dry-run=server", "--validate=strict", "--filename=-"]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_api_server_takes_monitor_and_rules_strictly(watched: Watched) -> None:
+    made = [*watched.objects["PodMonitor"], *watched.objects["PrometheusRule"]]
+    taken = dry_run(watched.bench, made)
+    assert taken.returncode == 0, taken.stderr
+    made[0]["spec"]["podMetricsEndpoints"][0]["intervall"] = "1s"
+    refused = dry_run(watched.bench, made)
+    assert "intervall" in refused.stderr
+
+
+def test_every_panel_shows_something_of_the_real_engine(watched: Watched) -> None:
+    bench = watched.bench
+    assert bench.ask("/v1/chat/completions", chat(), "wrong")[0] == 401
+    with ThreadPoolExecutor(8) as clients:
+        for _ in clients.map(lambda _: bench.generate(40), range(16)):
+            pass
+    panels = shown(watched.objects)
+    watched.prometheus.wait_for("rate(vllm:request_success_total[5m]) > 0")
+    values: dict[str, Any] = {name: watched.prometheus.series(expression) for name, expression in panels.items()}
+    for name, found in values.items():
+        print(name, [each["value"][1] for each in found])
+    assert not [name for name, found in values.items() if not found]
+    (watched.bench.folder / "panels.json").write_text(json.dumps(values))
+
+
+def test_the_target_is_one_pod_and_the_autoscalers_query_one_number(watched: Watched) -> None:
+    [target] = watched.prometheus.series(f'up{{job="{NAMESPACE}/{RELEASE}"}}')
+    [pod] = watched.bench.pods()
+    assert target["metric"]["pod"] == pod["metadata"]["name"]
+    assert (target["metric"]["container"], target["value"][1]) == ("engine", "1")
+    asked = queries()["requestsInAll"]
+    for name in ("running", "waiting"):
+        asked = asked.replace(f"<engine.{name}>", f"vllm:num_requests_{name}")
+    assert watched.prometheus.value(asked.replace("<engine.pods>", f'namespace="{NAMESPACE}"')) >= 0
+
+
+def test_a_busy_engine_is_not_hung_and_a_stopped_one_is_until_it_goes_on(watched: Watched) -> None:
+    started = time.monotonic()
+    watched.long_answers(60)
+    tokens = int(60 * 2.5 * HUNG_S / max(time.monotonic() - started, 1))
+    with ThreadPoolExecutor(1) as load:
+        answers = load.submit(watched.long_answers, min(tokens, watched.bench.context_length() - 100))
+        wait_until(lambda: watched.silence_s() > HUNG_S + 5, 3 * HUNG_S, "nobody has heard of the busy engine")
+        assert not answers.done(), "the load was too light to prove anything"
+        assert not watched.hung()
+        watched.signal("SIGSTOP")
+        # The clients give up meanwhile, which is no sign of life.
+        wait_until(watched.hung, HUNG_S + 30, "the alert fires under load")
+        assert watched.bench.ask("/health")[0] == 200
+        watched.signal("SIGCONT")
+        wait_until(lambda: not watched.hung(), 30, "the alert ends")
+
+
+def test_an_engine_that_stops_while_it_is_idle_is_found(watched: Watched) -> None:
+    wait_until(lambda: watched.silence_s() < 40, HUNG_S, "the guard asks again")
+    watched.signal("SIGSTOP")
+    assert not watched.hung()
+    wait_until(watched.hung, HUNG_S + 30, "the alert fires while idle")
+    assert watched.bench.ask("/health")[0] == 200
+    said = watched.prometheus.firing()["QwenEngineHung"]
+    assert said["labels"]["severity"] == "critical"
+    watched.signal("SIGCONT")
+    wait_until(lambda: not watched.hung(), 30, "the alert ends")
+    assert watched.bench.ask("/v1/chat/completions", chat(), watched.bench.key())[0] == 200
