@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,3 +32,12 @@ def test_a_question_about_a_bucket_has_the_signature_that_aws_prints(words: str,
     fetch_s3.sign(request, words, credentials, "us-east-1", datetime(2013, 5, 24, tzinfo=UTC))
     assert str(request.get_header("Authorization")).endswith(f"Signature={SIGNED[words]}")
     assert SECRET not in str(request.header_items())
+
+
+def test_the_empty_objects_that_stand_for_folders_are_no_files(
+    fetch_s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [("qwen/", 0, '"a"'), ("qwen/sub/", 0, '"b"'), ("qwen/config.json", 2, '"c"')]
+    monkeypatch.setattr(fetch_s3, "_objects", lambda *_: iter(listed))
+    _, files = fetch_s3.listing("http://127.0.0.1:1", "s3://weights/qwen", tmp_path)
+    assert [file.path for file in files] == ["config.json"]

@@ -76,7 +76,7 @@ def answer_to(request: urllib.request.Request) -> Iterator[http.client.HTTPRespo
         raise
     except urllib.error.URLError as failed:
         raise Passing(f"{host} cannot be reached: {failed.reason}") from None
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as broken:
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as broken:
         raise Passing(f"{host} broke off: {type(broken).__name__}") from None
 
 

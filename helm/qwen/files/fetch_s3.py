@@ -83,7 +83,9 @@ def listing(endpoint: str, uri: str, secret_folder: Path) -> tuple[str, list[Rem
     name, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
     bucket = Bucket(endpoint, name, secret_folder)
-    found = {key.removeprefix(prefix): (size, tag) for key, size, tag in _objects(bucket, prefix)}
+    objects = ((key.removeprefix(prefix), size, tag) for key, size, tag in _objects(bucket, prefix))
+    # AWS's console makes an empty object for each folder, the prefix itself among them.
+    found = {path: (size, tag) for path, size, tag in objects if path and not path.endswith("/")}
     if not found:
         raise Trouble(f"s3://{name}/{prefix} holds nothing; correct model.uri or fill the bucket.")
     sums = _sums(bucket, prefix) if SUMS in found else None
@@ -109,7 +111,7 @@ def listing(endpoint: str, uri: str, secret_folder: Path) -> tuple[str, list[Rem
 
     if sums and (missing := sorted(set(sums) - set(found))):
         raise Trouble(f"s3://{name}/{prefix}{SUMS} names {missing[0]}, which is not there; finish filling the bucket.")
-    files = [remote(path, *what) for path, what in found.items() if path != SUMS and not path.endswith("/")]
+    files = [remote(path, *what) for path, what in found.items() if path != SUMS]
     return prefix, files
 
 
