@@ -18,6 +18,7 @@ from tests.helm.chart import (
     engine_of,
     environment_of,
     pod_of,
+    refusal,
     rendered,
     template,
 )
@@ -192,12 +193,30 @@ def test_the_services_and_policies_of_the_engine_leave_the_job_out(predownload: 
     assert not predownload["Service"][0]["spec"]["selector"].items() <= labels.items()
 
 
+@pytest.mark.parametrize("change", [{"cache__accessMode": "ReadWriteMany"}, {"replicas": 0}])
+def test_the_job_keeps_to_the_node_of_the_pod_that_waits_where_the_claim_is_on_one_node(
+    predownload: Objects, change: Values, helm: Path
+) -> None:
+    [near] = predownload["Job"][0]["spec"]["template"]["spec"]["affinity"]["podAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert near["topologyKey"] == "kubernetes.io/hostname"
+    assert near["labelSelector"] == predownload["Deployment"][0]["spec"]["selector"]
+    free = rendered(helm, changed(case(HOME), model__predownload=True, **change))
+    assert "affinity" not in free["Job"][0]["spec"]["template"]["spec"]
+
+
+def test_a_claim_for_one_pod_alone_is_refused_where_a_job_fills_it(helm: Path) -> None:
+    said = refusal(helm, changed(case(HOME), model__predownload=True, cache__accessMode="ReadWriteOncePod"))
+    assert "model.predownload is true but cache.accessMode is ReadWriteOncePod" in said
+
+
 def test_a_changed_job_has_another_name_and_an_unchanged_one_the_same(helm: Path) -> None:
     def name(**change: Any) -> str:
         objects = rendered(helm, changed(case(HOME), model__predownload=True, **change))
         return str(objects["Job"][0]["metadata"]["name"])
 
-    assert name() == name(replicas=0)
+    assert name() == name(drain__seconds=60)
     assert len({name(), name(model__revision="v1"), name(image__tag="v0.5.20"), name(nodeSelector={"a": "b"})}) == 4
 
 

@@ -35,6 +35,9 @@
 {{- if and $v.model.predownload $isFetched (ne $v.cache.type "pvc") }}
 - {{ printf "model.predownload is true but cache.type is %s, which the Job and the pods cannot share; set cache.type to pvc." $v.cache.type | quote }}
 {{- end }}
+{{- if and $v.model.predownload (eq $v.cache.accessMode "ReadWriteOncePod") }}
+- "model.predownload is true but cache.accessMode is ReadWriteOncePod, and the Job and a pod that waits for it both mount the claim; set ReadWriteOnce or ReadWriteMany."
+{{- end }}
 {{- if and (eq $source "image") (semverCompare "<1.35-0" .Capabilities.KubeVersion.Version) }}
 - {{ printf "model.source is image but the cluster is Kubernetes %s; image volumes are on by default from 1.35 (feature gate ImageVolume): use another source." .Capabilities.KubeVersion.Version | quote }}
 {{- end }}

@@ -125,6 +125,15 @@ spec:
   enableServiceLinks: false
   restartPolicy: OnFailure
   {{- include "qwen.placement" . | trim | nindent 2 }}
+  {{- if and (eq .Values.cache.accessMode "ReadWriteOnce") (include "qwen.mostReplicas" . | int) }}
+  # The claim is on one node at a time: an engine's pod that waits for this one would keep it from another node for ever.
+  affinity:
+    podAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        - topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "qwen.selector" . | nindent 14 }}
+  {{- end }}
   securityContext: {{- include "qwen.podSecurity" . | nindent 4 }}
   containers: {{- include "qwen.fetchContainer" (list . list) | trim | nindent 4 }}
   volumes:
