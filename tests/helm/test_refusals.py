@@ -47,3 +47,17 @@ def test_all_problems_are_told_at_once(helm: Path) -> None:
 def test_a_nightly_image_of_one_commit_is_exact(helm: Path) -> None:
     tag = "nightly-0123456789abcdef0123456789abcdef01234567"
     assert rendered(helm, laid_over(case("eks-vllm-two-replicas"), {"image": {"tag": tag}}))
+
+
+def test_a_release_name_that_would_be_too_long_in_a_pods_labels_is_refused(helm: Path) -> None:
+    # "<release>-waiting-room-<hash of ten>" is a label of its pods, and Kubernetes' labels end at 63 characters.
+    assert rendered(helm, case("laptop-vllm-cpu"), "q" * 39)
+    [problem] = problem_lines(refusal(helm, case("laptop-vllm-cpu"), "q" * 40))
+    assert "has 40 characters, too many for the names of pods; use at most 39" in problem
+
+
+@pytest.mark.parametrize("argument", ["--api_key=sk-1", "--root_path"])
+def test_a_closed_flag_is_refused_in_vllms_other_spelling_too(argument: str, helm: Path) -> None:
+    [problem] = problem_lines(refusal(helm, laid_over(case("eks-vllm-two-replicas"), {"extraArgs": [argument, "x"]})))
+    assert argument.partition("=")[0].replace("_", "-") in problem
+    assert "sk-1" not in problem

@@ -8,6 +8,10 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $arguments := concat $v.args $v.extraArgs }}
 {{- $problems := list }}
 
+{{- /* Kubernetes labels a StatefulSet's pods with its name and a hash, the waiting room's among them: 63 in all. */}}
+{{- if gt (len .Release.Name) 39 }}
+{{- $problems = append $problems (printf "the release name %q has %d characters, too many for the names of pods; use at most 39." .Release.Name (len .Release.Name)) }}
+{{- end }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) }}
 {{- $problems = append $problems (printf "the release name %q cannot name a Service; use lower-case letters, digits and dashes, a letter first." .Release.Name) }}
 {{- end }}
@@ -38,11 +42,11 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- range $engine.closedFlags }}
 {{- $_ := set $closed . "the guard that checks routes and keys would be lost, or not know the path; leave it out" }}
 {{- end }}
-{{- range $flag, $remedy := $closed }}
 {{- range $arguments }}
-{{- if or (eq . $flag) (hasPrefix (printf "%s=" $flag) .) }}
-{{- $problems = append $problems (printf "args must not contain %s: %s." $flag $remedy) }}
-{{- end }}
+{{- /* vLLM takes --api_key for --api-key. */}}
+{{- $flag := regexFind "^-[^=]*" . | replace "_" "-" }}
+{{- with get $closed $flag }}
+{{- $problems = append $problems (printf "args must not contain %s: %s." $flag .) }}
 {{- end }}
 {{- end }}
 {{- if eq (include "qwen.argumentOf" (list $arguments "--port")) (include "qwen.opsPort" .) }}
