@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import tempfile
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "qwen"
 CASES = Path(__file__).parent / "cases"
+
+# The kinds of other people that the chart knows.
+OTHERS = (
+    "keda.sh/v1alpha1/ScaledObject",
+    "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet",
+    "monitoring.coreos.com/v1/PodMonitor",
+    "monitoring.coreos.com/v1/PrometheusRule",
+)
 
 Values = dict[str, Any]
 Objects = dict[str, list[Values]]
@@ -44,6 +53,13 @@ def laid_over(values: Values, changes: Values) -> Values:
         below = result.get(key)
         result[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
+
+
+def every_case() -> dict[str, Values]:
+    """Name -> values: the cases, and those with the features that none of them switches on."""
+    cases = {path.stem: case(path.stem) for path in sorted(CASES.glob("*.yaml"))}
+    features = tomllib.loads((CASES / "features.toml").read_text())
+    return cases | {name: laid_over(cases[feature["case"]], feature["set"]) for name, feature in features.items()}
 
 
 def template(

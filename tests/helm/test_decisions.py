@@ -281,6 +281,21 @@ def test_the_policy_lets_clients_to_the_api_and_monitoring_to_the_metrics(object
     }
 
 
+def test_the_test_pod_reaches_the_releases_pods_and_names_and_nobody_reaches_it(objects: Objects) -> None:
+    [policy] = [one["spec"] for one in objects["NetworkPolicy"] if one["metadata"]["name"] == "qwen-smoke"]
+    assert policy["podSelector"]["matchLabels"].items() <= objects["Pod"][0]["metadata"]["labels"].items()
+    assert (policy["policyTypes"], "ingress" in policy) == (["Ingress", "Egress"], False)
+    pods, names = policy["egress"]
+    [to] = pods["to"]
+    assert (
+        to["podSelector"]["matchLabels"].items()
+        <= objects["Deployment"][0]["spec"]["template"]["metadata"]["labels"].items()
+    )
+    ports = {port["name"]: port["containerPort"] for port in engine_of(objects)["ports"]}
+    assert [port["port"] for port in pods["ports"]] == [ports["http"], ports["ops"]]
+    assert {port["port"] for port in names["ports"]} == {53}
+
+
 def test_other_clients_do_not_lock_out_the_releases_own_pods(helm: Path) -> None:
     office = {"ipBlock": {"cidr": "192.0.2.0/24"}}
     objects = rendered(helm, changed(case(HOME), networkPolicy={"from": [office], "monitoring": []}))

@@ -150,9 +150,9 @@ def test_an_engine_without_a_hub_reaches_nobody_and_one_with_a_hub_reaches_names
     with socket.create_server((host, 443)), socket.create_server((host, 0)) as other:
         any_port = other.getsockname()[1]
         assert (reaches(443), reaches(any_port), resolves()) == (False, False, False)
-        [hub] = rendered(Path(tool("helm")), changed(case("home-sglang"), networkPolicy={"monitoring": [MONITORING]}))[
-            "NetworkPolicy"
-        ]
+        hub, *_ = rendered(
+            Path(tool("helm")), changed(case("home-sglang"), networkPolicy={"monitoring": [MONITORING]})
+        )["NetworkPolicy"]
         policy = json.dumps(changed(hub, metadata__namespace=NAMESPACE))
         installed.cluster.kubectl("apply", "-f", "-", stdin=policy)
         becomes(lambda: reaches(443), "HTTPS is open for source hub")
