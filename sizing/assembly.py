@@ -57,13 +57,15 @@ def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs
     model, engine, serving = asked.model, asked.engine, asked.request.serving
     support = model.supported_by(engine.server)
     tpot_s = estimates.tpot_s.mean if estimates.tpot_s else 0.0
+    load_s = weight_load_s(engine, weight_bytes)
     return Serve(
         api=model.api,
         image_pull_s=image_pull_s(engine),
-        startup_budget_s=engine.start_s,
+        # They are also read, and a cold disk may be as slow as the line that brought them.
+        startup_budget_s=engine.start_s + load_s,
         max_in_flight=max_in_flight(max_num_seqs),
         drain_s=drain_s(estimates.ttft_s.mean, tpot_s, asked.request.load.output_tokens),
-        weight_load_s=weight_load_s(engine, weight_bytes),
+        weight_load_s=load_s,
         thinking_default=thinking_default(model, serving),
         tool_parser=support.tool_parser if serving.tools else "",
         reasoning_parser=support.reasoning_parser,

@@ -337,9 +337,11 @@ def test_the_metrics_are_the_guards_own_where_the_engine_has_none(bench: Callabl
     asyncio.run(life())
 
 
-@pytest.mark.parametrize(("goes", "signs_of_life"), [(False, 1), (True, 0)])
-def test_what_is_sent_after_a_client_has_gone_is_no_sign_of_life(
-    bench: Callable[..., Bench], goes: bool, signs_of_life: int
+@pytest.mark.parametrize(
+    ("path", "goes", "signs_of_life"), [(CHAT, False, 1), (CHAT, True, 0), ("/v1/messages/count_tokens", False, 0)]
+)
+def test_what_needs_no_engine_or_follows_the_clients_end_is_no_sign_of_life(
+    bench: Callable[..., Bench], path: str, goes: bool, signs_of_life: int
 ) -> None:
     class Listening(Application):
         """As vLLM: it learns of the client's end, and then ends the request with a 200."""
@@ -353,7 +355,6 @@ def test_what_is_sent_after_a_client_has_gone_is_no_sign_of_life(
         async with bench(Listening()) as running:
             engine = (await running.warm()).guard.engine
             engine.last_answer = 1.0
-            path = "/v1/chat/completions"
             scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode()}
 
             async def receive() -> Message:

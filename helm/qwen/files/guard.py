@@ -30,6 +30,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 RETRY_AFTER_S = b"2"
 HEALTH = "/health"
+# Answered by the HTTP server without the engine: no sign that the engine lives.
+WITHOUT_ENGINE = {"/v1/messages/count_tokens"}
 
 
 class Guard:
@@ -119,7 +121,10 @@ class Guard:
 
         self.inside += 1
         try:
-            await self.app(_without_key(scope), *self.engine.noting_answers(receive, send_on))
+            both = receive, send_on
+            if scope["path"] not in WITHOUT_ENGINE:
+                both = self.engine.noting_answers(*both)
+            await self.app(_without_key(scope), *both)
         except Exception:
             if begun or not self.leaving.over:
                 raise

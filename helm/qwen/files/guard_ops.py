@@ -40,7 +40,7 @@ class Ops:
                 "Connection: close",
             ]
             writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-            await writer.drain()
+            await asyncio.wait_for(writer.drain(), ONE_REQUEST_S)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError, OSError):  # noqa: UP041 (Python 3.10)
             pass  # whoever asked has gone, or asked for nothing
         finally:
