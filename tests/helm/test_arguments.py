@@ -74,7 +74,7 @@ def of_every_model(engine: Engine) -> Lists:
             *((several[-1], serving) for serving in servings(model, engine)),
             *((each, first) for each in several),
         ]:
-            args = list(engine_args(engine, model, "/models", model.key, "bf16", setting, serving))
+            args = list(engine_args(engine, model, model.key, "bf16", setting, serving))
             asked[f"{model.key}: {' '.join(args)}"] = args
     return asked
 

@@ -63,10 +63,20 @@ def fetching(bench: Bench) -> Values:
     return statuses[0] if len(statuses) == 1 else {}
 
 
+def engine_pod(bench: Bench) -> str:
+    """Name of the one engine's pod; ``deployment/qwen`` may mean a waiting room's, which joins with the same labels."""
+    [pod] = bench.pods()
+    name: str = pod["metadata"]["name"]
+    return name
+
+
+def fetch_log(bench: Bench) -> str:
+    return bench.kubectl("logs", engine_pod(bench), "--container", "fetch")
+
+
 def replace_the_pod(bench: Bench) -> float:
     """Seconds until another pod is Ready."""
-    [pod] = bench.pods()
-    bench.kubectl("delete", "pod", pod["metadata"]["name"])
+    bench.kubectl("delete", "pod", engine_pod(bench))
     started = time.monotonic()
     bench.kubectl("rollout", "status", f"deployment/{RELEASE}", f"--timeout={READY_LIMIT_S}s")
     return time.monotonic() - started
@@ -77,7 +87,7 @@ def test_a_missing_secret_is_told_in_the_log_and_by_describe_without_a_crash_loo
     wait_until(lambda: "running" in fetching(bench)["state"], 60, "it looks again")
     told = fetching(bench)["lastState"]["terminated"]["message"]
     assert told == f"there is no Secret {SECRET} with a key token in this namespace; create it or clear model.secret."
-    assert f"error: {told}" in bench.kubectl("logs", f"deployment/{RELEASE}", "--container", "fetch")
+    assert f"error: {told}" in fetch_log(bench)
     assert told.partition(";")[0] in bench.kubectl("describe", "pods")
 
 
@@ -86,14 +96,14 @@ def test_with_the_secret_the_weights_come_and_the_engine_answers(bench: Bench) -
     print(f"first start, with fetching: {replace_the_pod(bench):.1f} s")
     status, body = bench.ask("/v1/chat/completions", chat(), bench.key())
     assert status == 200, body
-    log = bench.kubectl("logs", f"deployment/{RELEASE}", "--container", "fetch")
+    log = fetch_log(bench)
     assert "model: complete" in log
     assert TOKEN not in log
 
 
 def test_the_engine_can_neither_read_the_token_nor_change_the_weights(bench: Bench) -> None:
     def in_engine(script: str) -> str:
-        return bench.kubectl("exec", f"deployment/{RELEASE}", "--container", "engine", "--", "sh", "-c", script)
+        return bench.kubectl("exec", engine_pod(bench), "--container", "engine", "--", "sh", "-c", script)
 
     assert "absent" in in_engine("test -e /run/secrets/model || echo absent")
     assert TOKEN not in in_engine("env; tr '\\0' '\\n' </proc/1/environ")
@@ -105,4 +115,4 @@ def test_a_second_start_asks_the_hub_nothing(bench: Bench, hub: Hub) -> None:
     print(f"second start, from the claim: {replace_the_pod(bench):.1f} s")
     assert bench.ask("/v1/chat/completions", chat(), bench.key())[0] == 200
     assert hub.asked == []
-    assert "nothing to fetch" in bench.kubectl("logs", f"deployment/{RELEASE}", "--container", "fetch")
+    assert "nothing to fetch" in fetch_log(bench)

@@ -25,6 +25,7 @@ API = os.environ["API"]
 ARGS: list[str] = json.loads(os.environ["ARGS"])
 AUTHORIZED = {"Authorization": "Bearer " + Path(os.environ["KEY_FILE"]).read_text().split()[0]}
 ONE_REQUEST_S = 300  # a first request may compile kernels
+COME_AGAIN_LIMIT_S = 60
 CLOSED = (
     "/invocations",
     "/tokenize",
@@ -61,8 +62,16 @@ ROOM = min(4096, int(value_of("--max-model-len", "--context-length") or 8192) //
 def ask(path: str, body: dict[str, Any] | None = None, headers: dict[str, str] = AUTHORIZED) -> HTTPResponse:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(BASE_URL + path, data, {"Content-Type": "application/json", **headers})
-    response: HTTPResponse = urllib.request.urlopen(request, timeout=ONE_REQUEST_S)
-    return response
+    until = time.monotonic() + COME_AGAIN_LIMIT_S
+    while True:
+        try:
+            response: HTTPResponse = urllib.request.urlopen(request, timeout=ONE_REQUEST_S)
+            return response
+        except urllib.error.HTTPError as refusal:
+            later = refusal.headers.get("Retry-After")  # as any client of the Service should
+            if refusal.code != 503 or not later or time.monotonic() > until:
+                raise
+            time.sleep(float(later))
 
 
 def refused(path: str, body: dict[str, Any], headers: dict[str, str] = AUTHORIZED) -> int:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 RETRY_AFTER_S = 5
 LOOK_EVERY_S = 0.5
+LOOK_AGAIN_S = 0.1  # while in the Service, where a look may meet a waiting room instead of the engine
 ANSWER_LIMIT_S = 2
 LATE_BODY_LIMIT_S = 5
 NAME = "waiting-room"
@@ -125,7 +126,7 @@ def main() -> None:
                 print("an engine answers: left the Service" if answers else "no engine: joined the Service", flush=True)
             except (OSError, http.client.HTTPException) as failure:
                 print(f"cannot change this pod's label: {failure}", file=sys.stderr, flush=True)
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(LOOK_AGAIN_S if answered is False else LOOK_EVERY_S)
 
 
 if __name__ == "__main__":
