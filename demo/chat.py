@@ -66,7 +66,7 @@ def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | N
             screen.run(command, f"helm {' '.join(arguments)} --namespace {NAMESPACE}")
 
     undo.callback(run_helm, "uninstall", RELEASE, "--wait", "--ignore-not-found")
-    limit_s = plan.serve.startup_budget_s
+    limit_s = plan.serve.image_pull_s + plan.serve.startup_budget_s
     values = str(folder / "values.yaml")
     run_helm("install", RELEASE, "helm/qwen", "-f", values, "--wait", "--timeout", f"{limit_s}s")
     served = Served(plan, cluster.service_url(NAMESPACE, RELEASE))
