@@ -18,8 +18,9 @@ from itertools import pairwise
 from types import TracebackType
 from urllib.parse import urlsplit
 
-FRESH_EVERY_S = 0.1
-KEPT_EVERY_S = 0.25
+FRESH_EVERY_S = 0.2
+KEPT_EVERY_S = 0.5
+READING_S = 3  # between two streams of a client; without it two cores have no time for an engine that starts
 REQUEST_LIMIT_S = 60
 STREAM_LIMIT_S = 300
 HEADERS = {"Content-Type": "application/json"}
@@ -46,11 +47,11 @@ class Traffic:
     Args:
         streams: clients that read one stream after the other, each of *stream_tokens* tokens.
         kept: clients that ask over a connection they keep as long as the server does.
-        fresh: whether a new connection asks every 100 ms.
+        fresh: whether a new connection asks every 200 ms.
     """
 
     def __init__(
-        self, url: str, key: str, *, streams: int = 4, stream_tokens: int = 600, kept: int = 4, fresh: bool = True
+        self, url: str, key: str, *, streams: int = 2, stream_tokens: int = 600, kept: int = 4, fresh: bool = True
     ) -> None:
         self._address = urlsplit(url).netloc
         self._headers = {**HEADERS, "Authorization": f"Bearer {key}"}
@@ -105,11 +106,10 @@ class Traffic:
             body = {"stream": True, "stream_options": {"include_usage": True}}
             connection = self._connection(STREAM_LIMIT_S)
             try:
-                ended = self._request("stream", connection, self._stream_tokens, self._read_stream, body)
+                self._request("stream", connection, self._stream_tokens, self._read_stream, body)
             finally:
                 connection.close()
-            if ended != WHOLE:
-                self._ending.wait(1)  # a client's own pause before it tries again
+            self._ending.wait(READING_S)
 
     def _fresh(self) -> None:
         following = time.monotonic()
