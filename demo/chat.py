@@ -30,10 +30,11 @@ ANSWER_TOKENS = 48
 
 @dataclass(frozen=True)
 class Served:
-    """A running deployment: its plan, where it answers, and the metrics it shows."""
+    """A running deployment: its plan, where it answers, and where it shows its metrics."""
 
     plan: Plan
     url: str
+    metrics_url: str
 
 
 def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | None) -> Served:
@@ -69,7 +70,8 @@ def serve_and_chat(screen: Screen, folder: Path, undo: ExitStack, model: str | N
     limit_s = plan.serve.image_pull_s + plan.serve.startup_budget_s
     values = str(folder / "values.yaml")
     run_helm("install", RELEASE, "helm/qwen", "-f", values, "--wait", "--timeout", f"{limit_s}s")
-    served = Served(plan, cluster.service_url(NAMESPACE, RELEASE))
+    url, metrics_url = (cluster.service_url(NAMESPACE, name) for name in (RELEASE, f"{RELEASE}-metrics"))
+    served = Served(plan, url, metrics_url)
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", f"{RELEASE}-key", "-o", "json"))
     _chat(screen, served, base64.b64decode(secret["data"]["api-key"]).decode())
     return served
@@ -107,7 +109,7 @@ def _chat(screen: Screen, served: Served, key: str) -> None:
 
 def compare(screen: Screen, served: Served) -> None:
     """Lay the plan's KV cache beside what the engine reports of itself; raise ``KitError`` if they disagree."""
-    metrics = httpx.get(f"{served.url}/metrics", timeout=30, trust_env=False).text
+    metrics = httpx.get(f"{served.metrics_url}/metrics", timeout=30, trust_env=False).text
     reported = cache_config(metrics)
     memory, engine = served.plan.memory, served.plan.engine
     rows = [

@@ -232,12 +232,12 @@ class Cluster:
         status = {"status": {"capacity": amount, "allocatable": amount}}
         self.api.patch(f"/api/v1/nodes/{self.setup.node}/status", status)
 
-    def service_url(self, namespace: str, service: str, port: int = 80) -> str:
-        """URL of *service* by its ClusterIP, which this machine reaches through the veth pair."""
+    def service_url(self, namespace: str, service: str) -> str:
+        """URL of the first port of *service* by its ClusterIP, which this machine reaches through the veth pair."""
         found = self.api.get(f"/api/v1/namespaces/{namespace}/services/{service}")
         if found is None:
             raise LocalError(f"namespace {namespace} has no Service {service}")
-        return f"http://{found['spec']['clusterIP']}:{port}"
+        return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
