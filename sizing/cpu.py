@@ -144,7 +144,7 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             ),
             block_size=int(cpu.block_size.value),
             min_driver_branch=0,
-            env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib), "HF_HUB_OFFLINE": "1"},
+            env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib)},
         ),
         memory=Memory(
             device_bytes=fit.pod_bytes,

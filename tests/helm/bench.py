@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from local.cluster import Cluster
-from tests.helm.chart import Values, case, changed
+from tests.helm.chart import CHART, Values, case, changed
 from tools.get import tool
 
 RELEASE = "qwen"
@@ -47,6 +47,13 @@ class Bench:
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
         return done.stdout + done.stderr
+
+    def upgrade(self, helm: str = "helm", **values: Any) -> float:
+        """Seconds of an upgrade to *values*, until it is Ready."""
+        began = time.monotonic()
+        asked = ("-f", self.values(**values), "--wait", f"--timeout={READY_LIMIT_S}s")
+        self.helm("upgrade", RELEASE, CHART, *asked, helm=helm)
+        return time.monotonic() - began
 
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments)

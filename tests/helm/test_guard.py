@@ -66,6 +66,7 @@ class Bench:
         api = yaml.safe_load((CHART / "files" / "apis.yaml").read_text())["chat"]
         settings = {
             **{"model": "tiny", "routes": api["routes"], "warmUp": {"chat": api["warmUp"]["chat"]}, "afterWarmUp": ""},
+            **{"withoutEngine": api["withoutEngine"]},
             **{"heartbeat": {**api["heartbeat"], "seconds": 30}, "maxInFlight": 0, "opsPort": self.ops_port},
             **{"keysFile": str(self.keys_file), "stateFolder": str(folder), **changes},
         }

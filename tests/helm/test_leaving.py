@@ -18,7 +18,7 @@ import pytest
 from local.cluster import Cluster
 from local.errors import LocalError
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
-from tests.helm.chart import CHART, case
+from tests.helm.chart import case
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
 
 pytestmark = pytest.mark.cluster
@@ -43,17 +43,7 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
 
 def upgrade(bench: Bench, **values: Any) -> float:
     """Seconds of an upgrade to *values*."""
-    began = time.monotonic()
-    bench.helm(
-        "upgrade",
-        RELEASE,
-        CHART,
-        "-f",
-        bench.values(env=ENVIRONMENT, startup__budgetSeconds=400, **values),
-        "--wait",
-        f"--timeout={READY_LIMIT_S}s",
-    )
-    return time.monotonic() - began
+    return bench.upgrade(env=ENVIRONMENT, startup__budgetSeconds=400, **values)
 
 
 def traffic(bench: Bench, **more: Any) -> Traffic:

@@ -154,21 +154,9 @@ def test_an_upgrade_finishes_on_the_last_gpu_without_cutting_a_stream(bench: Ben
     key = bench.key()
     _, seconds = bench.generate(200)
     tokens = int(200 / seconds * 3 * PRE_STOP_S)  # still running when SIGTERM comes
-    changed_values = bench.values(extraArgs=["--max-model-len", "4096"])
-    upgrade: list[str | Path] = [
-        "upgrade",
-        RELEASE,
-        CHART,
-        "-f",
-        changed_values,
-        "--wait",
-        f"--timeout={READY_LIMIT_S}s",
-    ]
     with ThreadPoolExecutor(1) as client:
         stream = client.submit(bench.generate, tokens)
-        started = time.monotonic()
-        bench.helm(*upgrade)
-        print(f"upgrade on one GPU: {time.monotonic() - started:.1f} s")
+        print(f"upgrade on one GPU: {bench.upgrade(extraArgs=['--max-model-len', '4096']):.1f} s")
         events, seconds = stream.result()
     assert seconds > PRE_STOP_S, "the stream ended before the pod was told to leave: it proves nothing"
     assert json.loads(events[-2])["usage"]["completion_tokens"] == tokens
@@ -188,16 +176,7 @@ def test_a_rollback_brings_the_first_arguments_back(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("ready")
 def test_helm_3_upgrades_the_release_too(bench: Bench) -> None:
-    upgrade: list[str | Path] = [
-        "upgrade",
-        RELEASE,
-        CHART,
-        "-f",
-        bench.values(replicas=0),
-        "--wait",
-        f"--timeout={READY_LIMIT_S}s",
-    ]
-    bench.helm(*upgrade, helm="helm3")
+    bench.upgrade("helm3", replicas=0)
     assert json.loads(bench.kubectl("get", "deployment", RELEASE, "--output=json"))["spec"]["replicas"] == 0
 
 

@@ -44,6 +44,15 @@ def test_only_one_replica_without_a_spare_has_a_waiting_room(helm: Path) -> None
     assert rooms(HOME, replicas=2, **one) == rooms(HOME, rollout__spareReplicas=1, **one) == 0
 
 
+def test_who_waits_for_a_roll_out_waits_until_the_room_has_left(helm: Path) -> None:
+    def waits(name: str) -> bool:
+        [engine] = rendered(helm, case(name))["Deployment"]
+        return "minReadySeconds" in engine["spec"]
+
+    assert waits(HOME)
+    assert not waits(EKS)
+
+
 def test_it_may_change_its_own_pods_only(helm: Path) -> None:
     objects = rendered(helm, case(HOME))
     [role], [room] = objects["Role"], objects["StatefulSet"]

@@ -30,8 +30,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 RETRY_AFTER_S = b"2"
 HEALTH = "/health"
-# Answered by the HTTP server without the engine: no sign that the engine lives.
-WITHOUT_ENGINE = {"/v1/messages/count_tokens"}
 
 
 class Guard:
@@ -41,6 +39,7 @@ class Guard:
         settings = json.loads(Path(os.environ["QWENKIT_GUARD"]).read_text())
         self.app = app
         self.routes = {tuple(route.split(" ")) for route in settings["routes"]}
+        self.without_engine = set(settings["withoutEngine"])
         self.most_inside: int = settings["maxInFlight"]
         self.inside = 0
         self.refused: Counter[str] = Counter()
@@ -122,7 +121,7 @@ class Guard:
         self.inside += 1
         try:
             both = receive, send_on
-            if scope["path"] not in WITHOUT_ENGINE:
+            if scope["path"] not in self.without_engine:
                 both = self.engine.noting_answers(*both)
             await self.app(_without_key(scope), *both)
         except Exception:

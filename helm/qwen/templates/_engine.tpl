@@ -65,6 +65,14 @@
 {{- .Values.auth.existingSecret | default (printf "%s-key" .Release.Name) }}
 {{- end }}
 
+{{/* The volume with the API keys, a file under the name of their key: what is in it changes without a restart. */}}
+{{- define "qwen.keysVolume" -}}
+- name: keys
+  secret:
+    secretName: {{ include "qwen.keySecret" . | quote }}
+    items: [{key: {{ .Values.auth.secretKey | quote }}, path: {{ .Values.auth.secretKey | quote }}}]
+{{- end }}
+
 {{/* Environment of the engine, as a YAML list: the chart's variables, the engine's, the plan's; the last one wins. */}}
 {{- define "qwen.environment" -}}
 {{- $engine := include "qwen.engine" . | fromYaml }}

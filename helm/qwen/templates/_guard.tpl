@@ -14,6 +14,7 @@
 {{- dict
   "model" (include "qwen.servedName" .)
   "routes" $api.routes
+  "withoutEngine" $api.withoutEngine
   "warmUp" $warmUp
   "afterWarmUp" (include "qwen.engine" . | fromYaml).afterWarmUp
   "heartbeat" (set $api.heartbeat "seconds" 30)

@@ -92,10 +92,7 @@ spec:
     - {name: tmp, emptyDir: {sizeLimit: 4Gi}}
     - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ .Values.shmSize }}}}
     - {name: files, configMap: {name: {{ .Release.Name }}-files}}
-    - name: keys
-      secret:
-        secretName: {{ include "qwen.keySecret" . | quote }}
-        items: [{key: {{ .Values.auth.secretKey | quote }}, path: {{ .Values.auth.secretKey | quote }}}]
+    {{- include "qwen.keysVolume" . | nindent 4 }}
     {{- with include "qwen.weightsVolumes" . | trim }}
     {{- . | nindent 4 }}
     {{- end }}

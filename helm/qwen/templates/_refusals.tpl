@@ -39,6 +39,11 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $problems = append $problems (printf "args has --host %s, where only the pod itself reaches the engine; set 0.0.0.0." $host) }}
 {{- end }}
 {{- $closed := dict "--api-key" "put the key into a Secret and name it in auth.existingSecret" "--admin-api-key" "the chart serves no administration routes" "--shutdown-timeout" "set drain.seconds, from which the grace period is derived too" }}
+{{- range concat $engine.group $engine.worker }}
+{{- if hasPrefix "--" . }}
+{{- $_ := set $closed . "the chart tells each pod its place in the group; set gpu.hosts to the number of nodes" }}
+{{- end }}
+{{- end }}
 {{- range $engine.closedFlags }}
 {{- $_ := set $closed . "the guard that checks routes and keys would be lost, or not know the path; leave it out" }}
 {{- end }}
@@ -62,13 +67,6 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 
-{{- range $flag := list "--nnodes" "--node-rank" "--master-addr" "--headless" "--dist-init-addr" }}
-{{- range $arguments }}
-{{- if or (eq . $flag) (hasPrefix (printf "%s=" $flag) .) }}
-{{- $problems = append $problems (printf "args must not contain %s: the chart tells each pod its place in the group; set gpu.hosts to the number of nodes." $flag) }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- if eq $v.engine "vllm-cpu" }}
 {{- if gt (int $v.gpu.hosts) 1 }}
 {{- $problems = append $problems (printf "engine vllm-cpu runs on one node but gpu.hosts is %d; set gpu.hosts to 1 or choose engine vllm." (int $v.gpu.hosts)) }}
