@@ -7,6 +7,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # The lanes with a cluster or a booted host need root; without it they go through sudo, with the same cache.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=QWENKIT_CACHE,MODEL,PATH)
+# Debian packages of each, installed before two lanes can ask for them at once.
+LANES := engine cluster host browser prometheus
+HOSTS := host or pulumi or browser
 FAST := not engine and not cluster and not host and not pulumi and not fuzz and not browser
 
 .PHONY: help demo test check tools format lock clean
@@ -18,13 +21,20 @@ demo: $(VENV)/ready ## the main job: plan, pulumi up, a real cluster, a chat, pr
 	$(ROOT) $(RUN) -m demo
 
 test: $(VENV)/ready ## every test, also those with a real engine, cluster, host and Pulumi (root)
-	$(ROOT) $(RUN) -m tools.get --all >/dev/null
+	$(ROOT) $(RUN) -m tools.get --all $(LANES:%=--lane %) >/dev/null
 	$(MAKE) --no-print-directory lint
 	$(ROOT) $(RUN) -m pytest tests/demo  # alone: it looks for what is left on the whole machine
-	$(ROOT) $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/demo
+	$(MAKE) --no-print-directory -j 2 hosts others
+
+# Side by side, a test a line: booted hosts and Pulumi wait much, clusters and engines compute.
+.PHONY: hosts others
+hosts:
+	$(ROOT) $(RUN) -m pytest -v -m "$(HOSTS)" --ignore tests/demo
+others:
+	$(ROOT) $(RUN) -m pytest -v -m "not ($(HOSTS))" --ignore tests/demo
 
 check: lint ## format, lint, types and the fast tests: seconds, no root
-	$(RUN) -m pytest -q -n 2 --dist loadgroup -m "$(FAST)"
+	$(RUN) -m pytest -q -m "$(FAST)"
 
 .PHONY: lint
 lint: $(VENV)/ready
