@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helm.bench import wait_until
 from tests.helm.chart import CHART, Values
 from tests.helm.hub import COMMIT, Hub, serving
 from tools.get import tool
@@ -139,6 +140,7 @@ def test_killed_halfway_it_goes_on_and_finished_files_are_not_fetched_again(plac
     process = place.start(hub)
     assert process.stdout is not None
     assert any("trying again" in line for line in process.stdout)
+    wait_until(lambda: place.files() >= {"config.json"}, LIMIT_S, "the other file has come")
     process.kill()
     process.communicate(timeout=LIMIT_S)
     hub.asked.clear()

@@ -332,6 +332,7 @@ def test_the_metrics_are_the_guards_own_where_the_engine_has_none(bench: Callabl
             await running.ask("GET", "/nothing")
             _, text = await running.ops("/metrics")
             assert 'qwenkit_requests_refused_total{reason="route"} 1' in text
+            assert 'qwenkit_requests_refused_total{reason="full"} 0' in text
             assert "qwenkit_ready 1" in text
             assert "qwenkit_in_flight 0" in text
 

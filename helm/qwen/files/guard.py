@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 RETRY_AFTER_S = b"2"
 HEALTH = "/health"
+# Each has a series from the start: a rate would not see the first refusal of a series that begins with it.
+REASONS = ("route", "key", "leaving", "warming", "full")
 
 
 class Guard:
@@ -42,7 +43,7 @@ class Guard:
         self.without_engine = set(settings["withoutEngine"])
         self.most_inside: int = settings["maxInFlight"]
         self.inside = 0
-        self.refused: Counter[str] = Counter()
+        self.refused = dict.fromkeys(REASONS, 0)
         self.keys = Keys(settings["keysFile"])
         self.leaving = Leaving(settings["stateFolder"])
         self.engine = Engine(app, settings, self.leaving)
