@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sizing.engine_args import PORT, Settings, engine_args, thinking_default
 from sizing.fact import Precision
-from sizing.host_needs import drain_s, image_pull_s, max_in_flight, weight_load_s
+from sizing.host_needs import drain_s, image_pull_s, max_in_flight, requests_per_replica, weight_load_s
 from sizing.plan import EngineSettings, Estimates, ModelChoice, Serve
 from sizing.question import Question
 
@@ -52,11 +52,14 @@ def engine_settings(
     )
 
 
-def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs: int) -> Serve:
+def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs: int, replicas: int) -> Serve:
     """Start, queue, drain and parsers, for the chart and the host."""
+    load, spare = asked.request.load, asked.request.limits.spare_replicas
     model, engine, serving = asked.model, asked.engine, asked.request.serving
     support = model.supported_by(engine.server)
     tpot_s = estimates.tpot_s.mean if estimates.tpot_s else 0.0
+    stream_s = estimates.ttft_s.mean + load.output_tokens * tpot_s
+    in_flight = load.concurrency or estimates.requests_per_s.mean * stream_s  # Little's law
     load_s = weight_load_s(engine, weight_bytes)
     return Serve(
         api=model.api,
@@ -64,7 +67,8 @@ def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs
         # They are also read, and a cold disk may be as slow as the line that brought them.
         startup_budget_s=engine.start_s + load_s,
         max_in_flight=max_in_flight(max_num_seqs),
-        drain_s=drain_s(estimates.ttft_s.mean, tpot_s, asked.request.load.output_tokens),
+        requests_per_replica=requests_per_replica(in_flight, replicas - spare),
+        drain_s=drain_s(stream_s),
         weight_load_s=load_s,
         thinking_default=thinking_default(model, serving),
         tool_parser=support.tool_parser if serving.tools else "",

@@ -109,6 +109,7 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
     weights = weights_per_stage(asked.model, "bf16")[0].total
     choice = model_choice(asked, asked.model.hub_ids[0], "bf16", weights)
     vcpu_millicores = 1000 * machine.vcpu
+    limit_millicores = int(cpu.pod_limit_millicores.value) if local else vcpu_millicores
     return Plan(
         kit_version=__version__,
         name=name,
@@ -144,7 +145,11 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             ),
             block_size=int(cpu.block_size.value),
             min_driver_branch=0,
-            env={**engine.env, "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib)},
+            env={
+                **engine.env,
+                "VLLM_CPU_KVCACHE_SPACE": str(fit.kv_gib),
+                **(_threads(limit_millicores) if local else {}),
+            },
         ),
         memory=Memory(
             device_bytes=fit.pod_bytes,
@@ -167,12 +172,12 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
         ),
         pod=Pod(
             cpu_request_millicores=int(cpu.pod_request_millicores.value) if local else vcpu_millicores // 2,
-            cpu_limit_millicores=int(cpu.pod_limit_millicores.value) if local else vcpu_millicores,
+            cpu_limit_millicores=limit_millicores,
             memory_bytes=fit.pod_bytes,
             shm_bytes=2 * GIB,
             cache_bytes=2 * GIB,
         ),
-        serve=serve(asked, fit.estimates, weights, fit.running),
+        serve=serve(asked, fit.estimates, weights, fit.running, fit.replicas),
         estimates=fit.estimates,
         cost=fit.cost,
         runners_up=others,
@@ -186,3 +191,13 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             *assumptions(asked, None),
         ),
     )
+
+
+def _threads(limit_millicores: int) -> dict[str, str]:
+    """
+    As many threads as a pod may use, on whichever cores are free.
+
+    By itself vLLM binds its threads to the cores that it sees, from the first one on (0.32.0,
+    vllm/utils/ompmultiprocessing.py): those of the whole node, and every pod there to the same ones.
+    """
+    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(max(1, limit_millicores // 1000))}

@@ -87,8 +87,16 @@ def max_in_flight(max_num_seqs: int) -> int:
     return max_num_seqs * (1 + host_needs().most_waiting_per_running)
 
 
-def drain_s(ttft_s: float, tpot_s: float, output_tokens: int) -> int:
-    """Seconds after which a stream that has just begun is over, twice the expected time, within 30 to 600."""
-    stream_s = ttft_s + output_tokens * tpot_s
+def requests_per_replica(in_flight: float, carrying: int) -> int:
+    """
+    Requests that each of *carrying* replicas is to hold, of *in_flight* in all: with so many it meets the targets.
+
+    Whoever scales by it keeps the planned replicas under the planned load, and starts another one beyond it.
+    """
+    return max(1, math.ceil(round(in_flight / carrying, 6)))
+
+
+def drain_s(stream_s: float) -> int:
+    """Seconds after which a stream that has just begun is over, twice the expected *stream_s*, within 30 to 600."""
     needs = host_needs()
     return min(needs.longest_drain_s, max(needs.shortest_drain_s, math.ceil(2 * stream_s)))

@@ -191,6 +191,7 @@ class Serve(_Part):
     image_pull_s: int
     startup_budget_s: int
     max_in_flight: int
+    requests_per_replica: int
     drain_s: int
     weight_load_s: int
     thinking_default: bool | None

@@ -107,7 +107,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
             max_concurrency=round(answer.max_concurrency, 3),
         ),
         pod=pod(host.usable_memory_bytes, host.vcpu, setup.tp, candidate.fullest(best.replicas), weight_bytes),
-        serve=serve(asked, estimates, weight_bytes, setup.max_num_seqs),
+        serve=serve(asked, estimates, weight_bytes, setup.max_num_seqs, best.replicas),
         estimates=estimates,
         cost=best.cost,
         runners_up=tuple(_lost(option, best) for option in runners_up),

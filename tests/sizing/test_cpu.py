@@ -56,6 +56,12 @@ def test_a_model_beyond_the_machine_is_refused_with_both_numbers() -> None:
         planned("qwen3-32b")
 
 
+def test_beside_other_pods_no_engine_binds_its_threads() -> None:
+    shared = planned(place={"kind": "local"}).engine.env
+    assert (shared["VLLM_CPU_OMP_THREADS_BIND"], shared["OMP_NUM_THREADS"]) == ("nobind", "1")  # of 1500 m
+    assert "OMP_NUM_THREADS" not in planned(place={"kind": "aws-eks"}).engine.env
+
+
 def test_only_the_machine_at_hand_is_written() -> None:
     assert render(planned(place={"kind": "local"}))
     with pytest.raises(Unsupported, match="home-i7-14700kf is not it"):

@@ -92,6 +92,19 @@ def test_every_instance_type_of_the_survey_is_chosen_or_rejected() -> None:
     assert [instance for instance in FACTS.instances if instance not in seen] == []
 
 
+def test_a_replica_is_to_hold_what_the_load_gives_each_of_those_that_carry_it() -> None:
+    place, limits = Place(kind="aws-eks"), Limits(min_replicas=3, spare_replicas=1)
+    clients = Load(concurrency=9, input_tokens=500, output_tokens=100)
+    asked = Request(model="qwen3-8b", load=clients, place=place, limits=limits)
+    assert plan("clients", asked, FACTS).serve.requests_per_replica == 5  # 9 on the 2 that carry
+    rate = Load(request_rate=2.0, input_tokens=500, output_tokens=100)
+    made = plan("rate", Request(model="qwen3-8b", load=rate, place=place), FACTS)
+    assert made.placement.replicas == 1
+    assert made.estimates.tpot_s is not None
+    answer_s = made.estimates.ttft_s.mean + 100 * made.estimates.tpot_s.mean
+    assert made.serve.requests_per_replica - 1 < 2.0 * answer_s <= made.serve.requests_per_replica
+
+
 def test_4_bit_weights_are_taken_only_when_nothing_before_them_meets() -> None:
     load = Load(concurrency=1, input_tokens=500, output_tokens=100)
     place = Place(kind="home", host="home-1x-rtx-4090")

@@ -49,7 +49,8 @@ class Engine:
         self._leaving = leaving
         self._inherited: Message = {}
         self.warm = False
-        self.last_answer = 0.0  # seconds since 1970
+        self.last_answer = 0.0  # seconds since 1970, for Prometheus
+        self._answered = time.monotonic()  # a clock that is set does not move it
 
     async def keep_warm(self, lifespan: Message) -> None:
         """Warm the engine up, then ask it for a token whenever it is silent. Ends by being cancelled."""
@@ -69,7 +70,7 @@ class Engine:
         self.warm = True
         log.info("warm after %.1f s", time.monotonic() - started)
         while True:
-            silent_s = time.time() - self.last_answer
+            silent_s = time.monotonic() - self._answered
             if silent_s < self._heartbeat["seconds"]:
                 await asyncio.sleep(self._heartbeat["seconds"] - silent_s)
             elif self._leaving.begun:
@@ -103,8 +104,12 @@ class Engine:
     async def _generate(self, request: dict[str, Any]) -> tuple[int, bytes]:
         status, body = await self.ask("POST", request["path"], {"model": self._model, **request["body"]})
         if status < 400:
-            self.last_answer = time.time()
+            self._note_answer()
         return status, body
+
+    def _note_answer(self) -> None:
+        self.last_answer = time.time()
+        self._answered = time.monotonic()
 
     def noting_answers(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """
@@ -124,7 +129,7 @@ class Engine:
             if message["type"] == "http.response.start":
                 counts = counts and message["status"] < 400
             elif message.get("body") and counts:
-                self.last_answer = time.time()
+                self._note_answer()
             await send(message)
 
         return receive_from, send_on
