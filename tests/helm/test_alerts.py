@@ -23,7 +23,9 @@ pytestmark = pytest.mark.cluster  # Debian's Prometheus wants root to be install
 
 HERE = Path(__file__).parent
 POD = 'namespace="qwen",pod="qwen-6d4cf56db6-x2x4z"'
+JOB = 'namespace="qwen",pod="qwen-fetch-3f2a90c1-7kq2m"'
 GPU = f'{POD},gpu="0",Hostname="node-a"'
+LABELS = {"pod": POD, "job": JOB, "gpu": GPU}
 TARGETS = {"ttftSeconds": 1.5, "tpotSeconds": 0.06, "statistic": "mean", "hungSeconds": 120}
 # All texts: YAML would else read 0x60 as a number.
 CASES: list[dict[str, Any]] = yaml.load((HERE / "alert_cases.yaml").read_text(), yaml.BaseLoader)
@@ -44,7 +46,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_what_fires_over_time(eks: Objects, tmp_path: Path, each: dict[str, Any]) -> None:
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups(eks)}))
     series = [
-        {"series": re.sub(r"\{pod\b(?!=)", f"{{{POD}", name).replace("{gpu}", f"{{{GPU}}}"), "values": values}
+        {"series": re.sub(r"\{(pod|job|gpu)\b(?!=)", lambda found: "{" + LABELS[found[1]], name), "values": values}
         for name, values in each["series"].items()
     ]
     expected = [

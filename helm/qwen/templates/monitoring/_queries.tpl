@@ -9,6 +9,7 @@ engine.{{ $name }}: {{ $value }}
 {{- end }}
 engine.pods: {{ list $pods $series.only | compact | join "," | quote }}
 pods: {{ $pods | quote }}
+fetchPods: {{ printf "namespace=%q,pod=~%q,container=\"fetch\"" .Release.Namespace (printf "%s-fetch-[0-9a-f]{8}-[0-9a-z]{5}" .Release.Name) | quote }}
 exportedPods: {{ printf "exported_namespace=%q,exported_pod=~%q" .Release.Namespace $pod | quote }}
 gpus: {{ int .Values.gpu.count }}
 startSeconds: {{ include "qwen.progressDeadlineSeconds" . }}
