@@ -1,33 +1,73 @@
 """
-Weights from a gated hub on a real cluster: what is wrong is told, then a container brings them, and once is enough.
+Weights on a real cluster: from a gated hub by the pod itself, then by a Job for offline pods, then from a bucket.
 
-How long each start took is printed. The engine compiles nothing here: the CPU build would need a C++ compiler.
+What is wrong is told, what is mended is found, and once is enough. NetworkPolicies hold. How long each start took is
+printed. The engine compiles nothing here: the CPU build would need a C++ compiler.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local.cluster import Cluster
-from tests.helm.bench import READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from local.errors import LocalError
+from tests.helm import bucket
+from tests.helm import hub as hubs
+from tests.helm.adapter import random_adapter
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.helm.bucket import Buckets
 from tests.helm.chart import CHART, Values
-from tests.helm.hub import Hub, serving
+from tests.helm.hub import COMMIT, Hub
+from tests.helm.policies import enforced
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE, CACHE, SECRET, TOKEN = "fetching", "kept", "hub-token", "hf_secret"
+NAMESPACE, CACHE, TOKEN = "fetching", "kept", "hf_secret"
+SECRET, JOBS_SECRET, BUCKETS_SECRET = "hub-token", "token-of-the-job", "keys-of-the-bucket"
+WITH_ADAPTER = ["--enable-lora", "--lora-modules", "law=/adapters/law"]
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with enforced(cluster, tmp_path_factory.mktemp("policies")):
+        yield
 
 
 @pytest.fixture(scope="module")
-def hub(cluster: Cluster, model_folder: Path) -> Iterator[Hub]:
-    """The tiny model behind a gate, on the address that this machine has in the cluster's network."""
-    files = {path.name: path.read_bytes() for path in model_folder.iterdir() if path.is_file()}
+def repositories(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny model, and an adapter of it."""
+    return {"tiny": model_folder, "law": random_adapter(tmp_path_factory.mktemp("adapter") / "law", rank=8)}
+
+
+@pytest.fixture(scope="module")
+def hub(cluster: Cluster, repositories: dict[str, Path]) -> Iterator[Hub]:
+    """Both behind a gate, on the address that this machine has in the cluster's network."""
+    gated = {
+        f"Qwen/{name}": {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        for name, folder in repositories.items()
+    }
     address = cluster.setup.network.host
-    with serving(Hub({"Qwen/tiny": files}, gated={"Qwen/tiny"}, tokens={TOKEN}), address, address) as served:
+    with hubs.serving(Hub(gated, gated=set(gated), tokens={TOKEN}), address, address) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def buckets(
+    cluster: Cluster, repositories: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Buckets]:
+    """Both in the bucket ``weights``, for who signs with its key."""
+    folder = tmp_path_factory.mktemp("buckets")
+    for name, held in repositories.items():
+        shutil.copytree(held, folder / "weights" / name)
+    with bucket.serving(folder, cluster.setup.network.host) as served:
         yield served
 
 
@@ -39,11 +79,22 @@ def bench(cluster: Cluster, hub: Hub, model_folder: Path, tmp_path_factory: pyte
         kept.mkdir()
         kept.chmod(0o777)
         _claim(made, kept)
-        model = {"source": "hub", "uri": "Qwen/tiny", "endpoint": hub.url, "secret": SECRET}
-        cache = {"type": "pvc", "existingClaim": CACHE}
-        made.helm("install", RELEASE, CHART, "-f", made.values(model=model, cache=cache))
+        made.helm("install", RELEASE, CHART, "-f", values(made, from_hub(hub, secret=SECRET)))
         yield made
+        # Nobody waits for an answer of this engine.
+        made.kubectl("delete", "deployments,pods", "--all", "--grace-period=1")
     cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-{CACHE}")
+
+
+def from_hub(hub: Hub, **more: Any) -> Values:
+    return {"source": "hub", "uri": "Qwen/tiny", "endpoint": hub.url, **more}
+
+
+def values(bench: Bench, model: Values, **more: Any) -> Path:
+    """With the claim, and this machine as the client."""
+    clients = [{"ipBlock": {"cidr": f"{bench.cluster.setup.network.host}/32"}}]
+    cache = {"type": "pvc", "existingClaim": CACHE}
+    return bench.values(model=model, cache=cache, networkPolicy={"from": clients}, **more)
 
 
 def _claim(bench: Bench, folder: Path) -> None:
@@ -57,35 +108,66 @@ def _claim(bench: Bench, folder: Path) -> None:
     bench.cluster.api.create(path, {"metadata": {"name": CACHE}, "spec": claim})
 
 
-def fetching(bench: Bench) -> Values:
-    """Status of the container that fetches, of the one pod; empty before there is one."""
-    statuses = [one for pod in bench.pods() for one in pod["status"].get("initContainerStatuses", [])]
+def pods(bench: Bench, component: str = "engine") -> list[Values]:
+    """Those of the engine, or of the Job (``fetch``), that stay."""
+    labelled = (pod for pod in bench.pods() if pod["metadata"]["labels"]["app.kubernetes.io/component"] == component)
+    return [pod for pod in labelled if "deletionTimestamp" not in pod["metadata"]]
+
+
+def fetching(bench: Bench, component: str = "engine") -> Values:
+    """Status of the container that fetches, in the one pod of *component*; empty before there is one."""
+    kind = "initContainerStatuses" if component == "engine" else "containerStatuses"
+    statuses = [one for pod in pods(bench, component) for one in pod["status"].get(kind, [])]
     return statuses[0] if len(statuses) == 1 else {}
 
 
-def engine_pod(bench: Bench) -> str:
-    """Name of the one engine's pod; ``deployment/qwen`` may mean a waiting room's, which joins with the same labels."""
-    [pod] = bench.pods()
+def pod_name(bench: Bench, component: str = "engine") -> str:
+    """``deployment/qwen`` may mean a waiting room's pod, which joins with the same labels."""
+    [pod] = pods(bench, component)
     name: str = pod["metadata"]["name"]
     return name
 
 
-def fetch_log(bench: Bench) -> str:
-    return bench.kubectl("logs", engine_pod(bench), "--container", "fetch")
+def fetch_log(bench: Bench, component: str = "engine") -> str:
+    """What it has said; nothing before it runs."""
+    try:
+        return bench.kubectl("logs", pod_name(bench, component), "--container", "fetch")
+    except (LocalError, ValueError):
+        return ""
 
 
-def replace_the_pod(bench: Bench) -> float:
-    """Seconds until another pod is Ready."""
-    bench.kubectl("delete", "pod", engine_pod(bench))
+def trouble(bench: Bench, component: str = "engine") -> str:
+    """The sentence that it ended with, once it looks again."""
+    wait_until(lambda: fetching(bench, component).get("restartCount", 0) == 1, 120, "the trouble is told")
+    wait_until(lambda: "running" in fetching(bench, component)["state"], 60, "it looks again")
+    said: str = fetching(bench, component)["lastState"]["terminated"]["message"]
+    return said
+
+
+def jobs(bench: Bench) -> list[Values]:
+    found: list[Values] = json.loads(bench.kubectl("get", "jobs", "--output=json"))["items"]
+    return found
+
+
+def until_ready(bench: Bench) -> float:
+    """Seconds until the engine is Ready."""
     started = time.monotonic()
     bench.kubectl("rollout", "status", f"deployment/{RELEASE}", f"--timeout={READY_LIMIT_S}s")
     return time.monotonic() - started
 
 
+def in_engine(bench: Bench, *command: str) -> str:
+    return bench.kubectl("exec", pod_name(bench), "--container", "engine", "--", *command)
+
+
+def replace_the_pod(bench: Bench) -> float:
+    """Seconds until another pod is Ready."""
+    bench.kubectl("delete", "pod", pod_name(bench))
+    return until_ready(bench)
+
+
 def test_a_missing_secret_is_told_in_the_log_and_by_describe_without_a_crash_loop(bench: Bench) -> None:
-    wait_until(lambda: fetching(bench).get("restartCount", 0) == 1, 120, "the trouble is told")
-    wait_until(lambda: "running" in fetching(bench)["state"], 60, "it looks again")
-    told = fetching(bench)["lastState"]["terminated"]["message"]
+    told = trouble(bench)
     assert told == f"there is no Secret {SECRET} with a key token in this namespace; create it or clear model.secret."
     assert f"error: {told}" in fetch_log(bench)
     assert told.partition(";")[0] in bench.kubectl("describe", "pods")
@@ -102,12 +184,9 @@ def test_with_the_secret_the_weights_come_and_the_engine_answers(bench: Bench) -
 
 
 def test_the_engine_can_neither_read_the_token_nor_change_the_weights(bench: Bench) -> None:
-    def in_engine(script: str) -> str:
-        return bench.kubectl("exec", engine_pod(bench), "--container", "engine", "--", "sh", "-c", script)
-
-    assert "absent" in in_engine("test -e /run/secrets/model || echo absent")
-    assert TOKEN not in in_engine("env; tr '\\0' '\\n' </proc/1/environ")
-    assert "refused" in in_engine("touch /models/x 2>/dev/null || echo refused")
+    assert "absent" in in_engine(bench, "sh", "-c", "test -e /run/secrets/model || echo absent")
+    assert TOKEN not in in_engine(bench, "sh", "-c", "env; tr '\\0' '\\n' </proc/1/environ")
+    assert "refused" in in_engine(bench, "sh", "-c", "touch /models/x 2>/dev/null || echo refused")
 
 
 def test_a_second_start_asks_the_hub_nothing(bench: Bench, hub: Hub) -> None:
@@ -116,3 +195,78 @@ def test_a_second_start_asks_the_hub_nothing(bench: Bench, hub: Hub) -> None:
     assert bench.ask("/v1/chat/completions", chat(), bench.key())[0] == 200
     assert hub.asked == []
     assert "nothing to fetch" in fetch_log(bench)
+
+
+def test_where_pods_are_offline_a_job_says_what_is_missing_and_so_does_the_pod_that_waits(
+    bench: Bench, hub: Hub
+) -> None:
+    model = from_hub(hub, revision=COMMIT, secret=JOBS_SECRET, predownload=True)
+    adapters = [{"name": "law", "uri": "Qwen/law"}]
+    offline = values(bench, model, offline=True, adapters=adapters, extraArgs=WITH_ADAPTER)
+    bench.helm("upgrade", RELEASE, CHART, "-f", offline)
+    told = trouble(bench, "fetch")
+    assert told.startswith(f"there is no Secret {JOBS_SECRET} with a key token in this namespace;")
+    assert f"error: {told}" in fetch_log(bench, "fetch")
+    assert told.partition(";")[0] in bench.kubectl("describe", "pod", pod_name(bench, "fetch"))
+    wait_until(lambda: f"the Job that fetches it; it says: {told}" in fetch_log(bench), LEFT_LIMIT_S, "the pod says so")
+    assert hub.asked == []
+
+
+def test_with_its_secret_the_job_completes_and_the_engine_answers_without_reaching_the_hub(
+    bench: Bench, hub: Hub
+) -> None:
+    bench.kubectl("create", "secret", "generic", JOBS_SECRET, f"--from-literal=token={TOKEN}")
+    bench.kubectl("delete", "pod", pod_name(bench, "fetch"))  # else it looks again after minutes
+    wait_until(lambda: jobs(bench)[0]["status"].get("succeeded") == 1, READY_LIMIT_S, "the Job completes")
+    asked = list(hub.asked)
+    assert {"config.json", "adapter_config.json"} <= set(hub.fetched())
+    # The engine's pod has no token to ask with, and could not connect.
+    assert {one.authorization for one in asked if "/storage/" not in one.path} == {f"Bearer {TOKEN}"}
+    print(f"start after the Job: {until_ready(bench):.1f} s")
+    for name in ("tiny", "law"):
+        status, body = bench.ask("/v1/chat/completions", chat(model=name), bench.key())
+        assert status == 200, body
+    assert hub.asked == asked
+    assert all(f"{name}: complete" in fetch_log(bench) for name in ("model", "law"))
+    address, _, port = hub.url.removeprefix("http://").partition(":")
+    with pytest.raises(LocalError, match=r"TimeoutError|timed out|refused"):
+        in_engine(bench, "python3", "-c", CONNECT, address, port)
+
+
+def test_another_revision_is_another_job_and_the_finished_one_goes(bench: Bench, hub: Hub) -> None:
+    [before] = jobs(bench)
+    bench.kubectl("get", "pod", pod_name(bench, "fetch"))  # kept for its log
+    model = from_hub(hub, secret=JOBS_SECRET, predownload=True)
+    nobody = values(bench, model, offline=True, replicas=0)
+    bench.helm("upgrade", RELEASE, CHART, "-f", nobody, "--wait", f"--timeout={READY_LIMIT_S}s")
+    wait_until(lambda: [job["status"].get("succeeded") for job in jobs(bench)] == [1], READY_LIMIT_S, "one Job, done")
+    [after] = jobs(bench)
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    wait_until(lambda: len(pods(bench, "fetch")) == 1, LEFT_LIMIT_S, "the pod of the earlier one is gone")
+    assert pod_name(bench, "fetch").startswith(after["metadata"]["name"])
+    assert "nothing to fetch" in fetch_log(bench, "fetch")
+
+
+def test_a_wrong_key_of_a_bucket_is_told_and_no_job_is_left(bench: Bench, buckets: Buckets) -> None:
+    keys = (f"--from-literal=AWS_ACCESS_KEY_ID={bucket.KEY}", "--from-literal=AWS_SECRET_ACCESS_KEY=guessed")
+    bench.kubectl("create", "secret", "generic", BUCKETS_SECRET, *keys)
+    model = {"source": "s3", "uri": "s3://weights/tiny", "endpoint": buckets.url, "secret": BUCKETS_SECRET}
+    adapters = [{"name": "law", "uri": "s3://weights/law"}]
+    bench.helm("upgrade", RELEASE, CHART, "-f", values(bench, model, adapters=adapters, extraArgs=WITH_ADAPTER))
+    assert trouble(bench) == (
+        f"s3://weights/tiny/ answers SignatureDoesNotMatch to the credentials of Secret {BUCKETS_SECRET}; "
+        f"correct its AWS_SECRET_ACCESS_KEY."
+    )
+    wait_until(lambda: not jobs(bench) and not pods(bench, "fetch"), LEFT_LIMIT_S, "the Job is gone")
+
+
+def test_with_the_right_key_the_engine_answers_from_the_bucket(bench: Bench) -> None:
+    right = {"stringData": {"AWS_SECRET_ACCESS_KEY": bucket.SECRET}}
+    bench.kubectl("patch", "secret", BUCKETS_SECRET, "--patch", json.dumps(right))
+    print(f"start from a bucket: {replace_the_pod(bench):.1f} s")
+    for name in ("tiny", "law"):
+        status, body = bench.ask("/v1/chat/completions", chat(model=name), bench.key())
+        assert status == 200, body
+    log = fetch_log(bench)
+    assert all(f"{name}: complete" in log for name in ("model", "law"))
+    assert bucket.SECRET not in log

@@ -1,14 +1,12 @@
 """
 Who reaches the engine, whom it reaches, and where its key can be read, on a real cluster with the real engine.
 
-The cluster's own network enforces no policy; the controller of kube-router does here, which is also the one of k3s. It
-works on the packets of real pods with this machine's iptables. What stands in: one node, so nothing crosses nodes.
+What stands in: one node, so nothing crosses nodes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ import pytest
 from local.cluster import Cluster
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
 from tests.helm.chart import CHART, Values, case, changed, rendered
+from tests.helm.policies import enforced
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster
@@ -31,19 +30,9 @@ RESOLVE = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def enforced(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """NetworkPolicies hold in the cluster; afterwards every rule is gone."""
-    command = ["nsenter", f"--net={cluster.network_namespace}", tool("network-policies")]
-    command += ["-kubeconfig", cluster.kubeconfig, "-node", cluster.setup.node]
-    command += ["-services", cluster.setup.network.services]
-    log = tmp_path_factory.mktemp("policies") / "log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ) as enforcer:
+def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with enforced(cluster, tmp_path_factory.mktemp("policies")):
         yield
-        assert enforcer.poll() is None, log.read_text()
-        enforcer.terminate()
-        enforcer.wait(LEFT_LIMIT_S)
-    rules = subprocess.run([*command[:2], "iptables-save"], capture_output=True, text=True, check=True).stdout
-    assert "KUBE-POD-FW" not in rules
 
 
 @pytest.fixture(scope="module")
