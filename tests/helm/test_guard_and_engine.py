@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +90,18 @@ def test_the_engine_was_warmed_up_before_it_was_ready(engine: Guarded) -> None:
     answered = [re.sub(r"[0-9.]+ s$", "N s", line) for line in said[1:5]]
     assert answered == [f"guard: warm-up: {name} answered in N s" for name in ("chat", "sampled", "structured", "tool")]
     assert said[5].startswith("guard: warm after ")
+
+
+def test_the_engine_claims_no_core_that_other_pods_of_the_node_run_on(engine: Guarded) -> None:
+    tasks = [task for process in _with_children(engine.process.pid) for task in Path(f"/proc/{process}/task").iterdir()]
+    assert len(tasks) > 3
+    assert {frozenset(os.sched_getaffinity(int(task.name))) for task in tasks} == {frozenset(os.sched_getaffinity(0))}
+
+
+def _with_children(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [process, *(each for child in children for each in _with_children(child))]
 
 
 def test_every_route_that_the_engine_mounts_is_in_the_matrix(engine: Guarded) -> None:

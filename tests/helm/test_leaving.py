@@ -18,15 +18,12 @@ import pytest
 from local.cluster import Cluster
 from local.errors import LocalError
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
-from tests.helm.chart import case
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "leaving"
 PREVIOUS = Path(__file__).parent / "previous"
-# Every engine would else bind its workers to the same core, and none starts while another one computes.
-ENVIRONMENT = {**case("laptop-vllm-cpu")["env"], "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 # Handing the Service over takes kube-proxy up to two syncs; in it, both may be asked.
 SETTLED_S = 5
 
@@ -43,7 +40,7 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
 
 def upgrade(bench: Bench, **values: Any) -> float:
     """Seconds of an upgrade to *values*."""
-    return bench.upgrade(env=ENVIRONMENT, startup__budgetSeconds=400, **values)
+    return bench.upgrade(startup__budgetSeconds=400, **values)
 
 
 def traffic(bench: Bench, **more: Any) -> Traffic:
