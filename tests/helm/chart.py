@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "qwen"
 CASES = Path(__file__).parent / "cases"
+COMMITTED = sorted((ROOT / "deployments").glob("*/values.yaml"))
 
 # The kinds of other people that the chart knows.
 OTHERS = (

@@ -12,9 +12,8 @@ from sizing.facts import load_facts
 from sizing.planning import plan
 from sizing.render import render
 from sizing.request import Request
-from tests.helm.chart import ROOT, Values, engine_of, environment_of, pod_of, rendered
+from tests.helm.chart import COMMITTED, Values, engine_of, environment_of, pod_of, rendered
 
-COMMITTED = sorted((ROOT / "deployments").glob("*/values.yaml"))
 LOAD = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 256}
 HOME = {"kind": "home", "host": "home-1x-rtx-4090"}
 REQUESTS: dict[str, dict[str, Any]] = {

@@ -9,12 +9,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.helm.chart import CHART, OTHERS, Values, case, every_case, template
+from tests.helm.chart import CHART, COMMITTED, OTHERS, Values, case, every_case, template
 
 OLDEST, NEWEST = "1.30", "1.37"
 
 
-@pytest.mark.parametrize("values", every_case().values(), ids=list(every_case()))
+LINTED = every_case() | {path.parent.name: yaml.safe_load(path.read_text()) for path in COMMITTED}
+
+
+@pytest.mark.parametrize("values", LINTED.values(), ids=list(LINTED))
 def test_helms_linter_finds_nothing(helm: Path, values: Values) -> None:
     done = subprocess.run(
         [helm, "lint", "--strict", CHART, "-f", "-", "--kube-version", f"{NEWEST}.0"],
