@@ -60,14 +60,15 @@ def serve(asked: Question, estimates: Estimates, weight_bytes: int, max_num_seqs
     tpot_s = estimates.tpot_s.mean if estimates.tpot_s else 0.0
     stream_s = estimates.ttft_s.mean + load.output_tokens * tpot_s
     in_flight = load.concurrency or estimates.requests_per_s.mean * stream_s  # Little's law
+    held = requests_per_replica(in_flight, replicas - spare)
     load_s = weight_load_s(engine, weight_bytes)
     return Serve(
         api=model.api,
         image_pull_s=image_pull_s(engine),
         # They are also read, and a cold disk may be as slow as the line that brought them.
         startup_budget_s=engine.start_s + load_s,
-        max_in_flight=max_in_flight(max_num_seqs),
-        requests_per_replica=requests_per_replica(in_flight, replicas - spare),
+        max_in_flight=max_in_flight(max_num_seqs, held),
+        requests_per_replica=held,
         drain_s=drain_s(stream_s),
         weight_load_s=load_s,
         thinking_default=thinking_default(model, serving),

@@ -82,9 +82,13 @@ def weight_load_s(engine: Engine, weight_bytes: int) -> int:
     return math.ceil(weight_bytes / (engine.download_mb_per_s * 1e6))
 
 
-def max_in_flight(max_num_seqs: int) -> int:
-    """Requests that one engine takes in, running and waiting, before it tells clients to come back."""
-    return max_num_seqs * (1 + host_needs().most_waiting_per_running)
+def max_in_flight(max_num_seqs: int, held: int) -> int:
+    """
+    Requests that one engine takes in, running and waiting, before it tells clients to come back.
+
+    Never fewer than its share of the planned load (*held*), which may wait by plan, and as many again.
+    """
+    return max(max_num_seqs, held) * (1 + host_needs().most_waiting_per_running)
 
 
 def requests_per_replica(in_flight: float, carrying: int) -> int:

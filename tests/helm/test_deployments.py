@@ -12,7 +12,7 @@ from sizing.facts import load_facts
 from sizing.planning import plan
 from sizing.render import render
 from sizing.request import Request
-from tests.helm.chart import COMMITTED, Values, engine_of, environment_of, pod_of, rendered
+from tests.helm.chart import COMMITTED, OTHERS, Values, engine_of, environment_of, laid_over, pod_of, rendered
 
 LOAD = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 256}
 HOME = {"kind": "home", "host": "home-1x-rtx-4090"}
@@ -68,6 +68,18 @@ def test_each_of_several_k3s_hosts_gets_its_own_replicas_and_no_more() -> None:
     assert (place.hosts, place.replicas, place.gpus_per_host) == (3, 3, 1)
     assert values_of("three-hosts")["replicas"] == 1
     assert values_of("three-hosts")["cache"]["type"] == "pvc"
+
+
+@pytest.mark.parametrize("place", REQUESTS)
+def test_what_is_scaled_by_is_the_plans_and_nothing_scales_unasked(helm: Path, place: str) -> None:
+    values, planned = values_of(place), plan(place, Request.model_validate(REQUESTS[place]), load_facts())
+    held = planned.serve.requests_per_replica
+    assert values["autoscaling"] == {"max": values["replicas"], "requestsPerReplica": held}
+    asked = {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"}
+    switched_on = laid_over(values, {"autoscaling": asked})
+    assert "ScaledObject" not in rendered(helm, values, apis=OTHERS)
+    [scaled] = rendered(helm, switched_on, apis=OTHERS)["ScaledObject"]
+    assert scaled["spec"]["maxReplicaCount"] == values["replicas"]
 
 
 @pytest.mark.parametrize("place", ["home", "aws-ec2"])

@@ -62,6 +62,12 @@ def test_beside_other_pods_no_engine_binds_its_threads() -> None:
     assert "OMP_NUM_THREADS" not in planned(place={"kind": "aws-eks"}).engine.env
 
 
+def test_an_engine_lets_in_the_load_that_waits_by_plan() -> None:
+    load = {"concurrency": 40, "input_tokens": 512, "output_tokens": 128}
+    made = planned(place={"kind": "local"}, load=load)
+    assert (made.engine.max_num_seqs, made.serve.requests_per_replica, made.serve.max_in_flight) == (16, 40, 80)
+
+
 def test_only_the_machine_at_hand_is_written() -> None:
     assert render(planned(place={"kind": "local"}))
     with pytest.raises(Unsupported, match="home-i7-14700kf is not it"):
