@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ App = Callable[..., Awaitable[None]]
 HEADERS = {NO_KEY: [], WRONG_KEY: [(b"authorization", b"Bearer x")], RIGHT_KEY: [(b"authorization", b"bearer right")]}
 CHAT = "/v1/chat/completions"
 LIMIT_S = 10
+BEAT_S = 0.02
 
 
 class Application:
@@ -335,6 +337,41 @@ def test_the_metrics_are_the_guards_own_where_the_engine_has_none(bench: Callabl
             assert 'qwenkit_requests_refused_total{reason="full"} 0' in text
             assert "qwenkit_ready 1" in text
             assert "qwenkit_in_flight 0" in text
+
+    asyncio.run(life())
+
+
+def test_an_engine_that_hangs_is_asked_once_and_again_when_it_has_come_back(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        app = Application()
+        beat = yaml.safe_load((CHART / "files" / "apis.yaml").read_text())["chat"]["heartbeat"]
+        async with bench(app, heartbeat={**beat, "seconds": BEAT_S}) as running:
+            engine = (await running.warm()).guard.engine
+            app.open.clear()
+            answered, asked = engine.last_answer, len(app.asked)
+            await until(lambda: time.time() - engine.last_answer > 20 * BEAT_S)
+            # More questions would only stand in its queue.
+            assert len(app.asked) == asked + 1
+            assert engine.last_answer == answered
+            app.open.set()
+            came_back = len(app.asked)
+            await until(lambda: len(app.asked) > came_back + 2)
+            assert engine.last_answer > answered
+
+    asyncio.run(life())
+
+
+def test_a_clock_that_is_set_stops_no_heartbeat(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def life() -> None:
+        app = Application()
+        beat = yaml.safe_load((CHART / "files" / "apis.yaml").read_text())["chat"]["heartbeat"]
+        async with bench(app, heartbeat={**beat, "seconds": BEAT_S}) as running:
+            engine = (await running.warm()).guard.engine
+            stands_still = SimpleNamespace(time=lambda: 1.0, monotonic=time.monotonic)
+            monkeypatch.setattr(sys.modules["guard_engine"], "time", stands_still)
+            asked = len(app.asked)
+            await until(lambda: len(app.asked) > asked + 2)
+            assert engine.last_answer == 1.0
 
     asyncio.run(life())
 

@@ -96,6 +96,7 @@ class Engine:
             await asyncio.sleep(AGAIN_AFTER_S)
 
     async def _beat(self) -> None:
+        """Ask for a token. Without a limit: an engine that hangs gets one question, and answers it when it is back."""
         status, body = await self._generate(self._heartbeat)
         if status >= 400:
             log.error("heartbeat: %d: %s", status, _words(body))
