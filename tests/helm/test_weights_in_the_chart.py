@@ -229,6 +229,15 @@ def test_an_image_volume_is_valid_where_the_cluster_has_it(helm: Path, kube: str
         kubernetes_validate.validate(document, kube, strict=True)
 
 
+def test_a_roll_out_waits_for_weights_that_come_over_the_network_and_for_no_others(helm: Path) -> None:
+    def deadline(source: str, **model: Any) -> int:
+        [deployment] = rendered(helm, with_source(source, **model))["Deployment"]
+        return int(deployment["spec"]["progressDeadlineSeconds"])
+
+    mounted = deadline("pvc", uri="weights")
+    assert deadline("hub", uri="Qwen/Qwen3-8B") == deadline("image", uri=IMAGE) == mounted + 900
+
+
 @pytest.mark.parametrize("kube", ["1.30", "1.34"])
 def test_an_image_volume_is_refused_where_the_cluster_has_it_not(helm: Path, kube: str) -> None:
     done = template(helm, with_source("image", uri=IMAGE), kube=f"{kube}.0")

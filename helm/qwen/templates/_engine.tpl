@@ -57,7 +57,8 @@
 
 {{/* The old pod leaves, image and weights are fetched, the new pod starts: no progress is seen before. */}}
 {{- define "qwen.progressDeadlineSeconds" -}}
-{{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds (ternary .Values.startup.fetchSeconds 0 (eq (include "qwen.isFetched" .) "true")) .Values.startup.budgetSeconds }}
+{{- $weightsCome := has .Values.model.source (list "hub" "s3" "image") }}
+{{- add (include "qwen.graceSeconds" .) .Values.startup.imagePullSeconds (ternary .Values.startup.fetchSeconds 0 $weightsCome) .Values.startup.budgetSeconds }}
 {{- end }}
 
 {{/* Name of the Secret with the API keys. */}}
