@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.helm.chart import CASES, Values, case, laid_over, refusal, rendered
+from tests.helm.chart import CASES, Values, case, changed, laid_over, refusal, rendered
 
 REFUSED: dict[str, dict[str, Any]] = tomllib.loads((CASES / "refusals.toml").read_text())
 
@@ -42,6 +43,15 @@ def test_all_problems_are_told_at_once(helm: Path) -> None:
     change = {"image": {"tag": "latest"}, "gpu": {"count": 1}, "model": {"uri": "m"}}
     problems = problem_lines(refusal(helm, laid_over(case("eks-vllm-two-replicas"), change)))
     assert [problem.split()[0] for problem in problems] == ["image.tag", "args", "model.source"]
+
+
+def test_values_of_the_previous_chart_are_told_their_new_names(helm: Path) -> None:
+    previous = yaml.safe_load((CASES.parent / "previous/values.yaml").read_text())
+    renamed, missing = problem_lines(refusal(helm, previous))
+    assert renamed == 'model.claim is "model", but since chart 0.2.0 that value is model.uri; rename it.'
+    assert missing.startswith('model.source is pvc but model.uri is ""')
+    claim = previous["model"].pop("claim")
+    assert rendered(helm, changed(previous, model__uri=claim))
 
 
 def test_a_nightly_image_of_one_commit_is_exact(helm: Path) -> None:

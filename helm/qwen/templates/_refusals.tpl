@@ -34,6 +34,9 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if and $v.args (not (regexMatch "(^|[ =])/models" (join " " $arguments))) }}
+{{- $problems = append $problems "args does not name /models, where the engine finds its weights; write /models instead of the model, whose source is model.uri." }}
+{{- end }}
 {{- $host := include "qwen.argumentOf" (list $arguments "--host") }}
 {{- if has $host (list "127.0.0.1" "localhost" "::1") }}
 {{- $problems = append $problems (printf "args has --host %s, where only the pod itself reaches the engine; set 0.0.0.0." $host) }}

@@ -11,6 +11,11 @@
   "image" (list "^[a-z0-9][^@]*@sha256:[0-9a-f]{64}$" "an image by its digest, name@sha256:...")
 }}
 {{- $form := get $forms $source }}
+{{- range $old, $new := dict "claim" "uri" "tokenSecret" "secret" }}
+{{- with get $v.model $old }}
+- {{ printf "model.%s is %q, but since chart 0.2.0 that value is model.%s; rename it." $old . $new | quote }}
+{{- end }}
+{{- end }}
 {{- range include "qwen.weights" . | fromYamlArray }}
 {{- $key := ternary "model.uri" (printf "the uri of adapter %s" .name) (eq .mount "/models") }}
 {{- if or (not (regexMatch (index $form 0) .uri)) (contains ".." .uri) }}
