@@ -8,24 +8,27 @@ then one on the last GPU, then one with a spare. An open stream is never cut.
 from __future__ import annotations
 
 import json
-import time
+import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.cluster import Cluster
-from local.errors import LocalError
-from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
+from tests.helm.bench import LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
+from tests.helm.chart import Values
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
+from tools.get import tool
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "leaving"
 PREVIOUS = Path(__file__).parent / "previous"
-# Handing the Service over takes kube-proxy up to two syncs; in it, both may be asked.
-SETTLED_S = 5
+ANSWERS = 25  # at least five seconds of a fresh client's
+HANDOVER_S, EXIT_S = 5, 15  # the chart's: how long a pod that has left says so, and what its process has to exit
+CLOCK_S = 1  # Kubernetes leaves the fractions of a second away
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
         made.helm("install", RELEASE, chart, "-f", PREVIOUS / "values.yaml", "--wait", f"--timeout={READY_LIMIT_S}s")
         yield made
         cluster.gpus(1)
+        cluster.kubectl("uncordon", cluster.setup.node)
 
 
 def upgrade(bench: Bench, **values: Any) -> float:
@@ -51,9 +55,15 @@ def under_traffic(bench: Bench, change: Callable[[], float]) -> Traffic:
     with traffic(bench) as seen:
         wait_until(lambda: seen.open_streams == 2, 60, "streams flow")
         seconds = change()
-        time.sleep(SETTLED_S)
+        wait_for_answers(seen)
     print(f"{seconds:.1f} s; {seen}")
     return seen
+
+
+def wait_for_answers(seen: Traffic) -> None:
+    """What comes late is seen too: kube-proxy hands the Service over in up to two syncs, in which both may be asked."""
+    wanted = {client: seen.ended(client)[OK] + ANSWERS for client in ("fresh", "kept")}
+    wait_until(lambda: all(seen.ended(client)[OK] >= wanted[client] for client in wanted), 60, "clients are answered")
 
 
 def ready(bench: Bench, count: int) -> bool:
@@ -84,6 +94,27 @@ def test_the_previous_charts_release_is_upgraded_without_cutting_a_stream(bench:
     assert ready(bench, 1)
 
 
+def test_a_claim_that_an_upgrade_cannot_change_is_named_before_anything_is_touched(bench: Bench) -> None:
+    kept = {"accessModes": ["ReadWriteOnce"], "storageClassName": "slow", "resources": {"requests": {"storage": "2Gi"}}}
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{RELEASE}-cache"},
+        "spec": kept,
+    }
+    bench.cluster.kubectl("-n", NAMESPACE, "create", "-f", "-", stdin=json.dumps(claim))
+    other = {"type": "pvc", "accessMode": "ReadWriteMany", "storageClass": "quick", "size": "1Gi"}
+    with pytest.raises(AssertionError) as said:
+        upgrade(bench, cache=other)
+    bench.kubectl("delete", "persistentvolumeclaim", f"{RELEASE}-cache")
+    for key, asked, has in (
+        ("accessMode", "ReadWriteMany", "ReadWriteOnce"),
+        ("storageClass", "quick", "slow"),
+        ("size", "1Gi", "2Gi"),
+    ):
+        assert f"cache.{key} is {asked} but the claim {RELEASE}-cache has {has}, which" in str(said.value)
+
+
 def test_more_replicas_leave_the_running_one_alone(bench: Bench) -> None:
     bench.cluster.gpus(2)
     [first] = bench.pods()
@@ -101,29 +132,36 @@ def test_an_overloaded_engine_is_not_killed(bench: Bench) -> None:
     assert "Liveness" not in events
 
 
-def test_nobody_notices_an_evicted_pod_and_the_budget_keeps_the_other(bench: Bench) -> None:
-    first, second = (pod["metadata"]["name"] for pod in bench.pods())
+def test_a_drained_node_loses_one_engine_at_a_time_and_nobody_notices(bench: Bench) -> None:
+    before = {pod["metadata"]["name"] for pod in bench.pods()}
 
-    def change() -> float:
-        began = time.monotonic()
-        evict(bench, first)
-        with pytest.raises(LocalError, match="disruption budget"):
-            evict(bench, second)
-        # Its successor's start is nothing that a client sees.
-        wait_until(lambda: first not in [pod["metadata"]["name"] for pod in bench.pods()], LEFT_LIMIT_S, "it is gone")
-        return time.monotonic() - began
+    def gone() -> set[str]:
+        return before - {pod["metadata"]["name"] for pod in bench.pods()}
 
-    nobody_noticed(under_traffic(bench, change))
+    with traffic(bench) as seen:
+        wait_until(lambda: seen.open_streams == 2, 60, "streams flow")
+        draining = drain(bench)
+        wait_until(lambda: len(gone()) == 1, LEFT_LIMIT_S, "the first engine is gone")
+        wait_for_answers(seen)
+    print(seen)
+    nobody_noticed(seen)
+    assert len(gone()) == 1
+    # There is no other node for the successor, which the second engine waits for.
+    bench.cluster.kubectl("uncordon", bench.cluster.setup.node)
+    said, _ = draining.communicate(timeout=READY_LIMIT_S)
+    assert draining.returncode == 0, said
+    assert "violate the pod's disruption budget" in said
+    assert gone() == before
 
 
-def evict(bench: Bench, pod: str) -> None:
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
-    bench.cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+def drain(bench: Bench, *more: str) -> subprocess.Popen[str]:
+    command = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "drain", bench.cluster.setup.node]
+    command += ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={READY_LIMIT_S}s", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_nobody_notices_an_upgrade_of_two_replicas(bench: Bench) -> None:
-    wait_until(lambda: ready(bench, 2), READY_LIMIT_S, "the evicted pod's successor is there")
+    wait_until(lambda: ready(bench, 2), READY_LIMIT_S, "the second engine's successor is there")
     nobody_noticed(under_traffic(bench, lambda: upgrade(bench, replicas=2, extraArgs=["--max-model-len", "4096"])))
     assert bench.context_length() == 4096
 
@@ -132,14 +170,66 @@ def test_on_the_last_gpu_an_upgrade_is_a_gap_of_clean_refusals(bench: Bench) -> 
     upgrade(bench, extraArgs=["--max-model-len", "4096"])
     bench.cluster.gpus(1)
     wait_until(lambda: ready(bench, 1), READY_LIMIT_S, "one replica is left")
+    [old] = bench.pods()
     seen = under_traffic(bench, lambda: upgrade(bench))
     assert set(seen.ended("stream")) <= {WHOLE, CLEAN}, seen
     assert set(seen.ended("fresh")) == {OK, CLEAN}, seen
     assert set(seen.ended("kept")) == {OK, CLEAN}, seen
+    [new] = bench.pods()
+    the_gap_is_no_longer_than_it_must_be(bench, seen, old, new)
+
+
+def the_gap_is_no_longer_than_it_must_be(bench: Bench, seen: Traffic, old: Values, new: Values) -> None:
+    """Nobody lingers: it is the old engine's last streams and exit, and the new one's start until it is warm."""
+    left = stopped_at(bench, old) + PRE_STOP_S - HANDOVER_S
+    placed, warm, is_ready = condition_at(new, "PodScheduled"), warm_at(bench, new), condition_at(new, "Ready")
     refused = seen.refusals_s()
     assert refused is not None
-    after = [r for r in seen.records if (r.client, r.ended) == ("fresh", OK) and r.at_s > refused[1]]
-    assert after, "the gap did not end"
+    first, last = (seen.began_at + moment for moment in refused)
+    longest_stream = max(record.seconds for record in seen.records if record.ended == WHOLE)
+    print(
+        f"from left: first refusal {first - left:.1f} s, place free {placed - left:.0f} s, warm {warm - left:.1f} s, "
+        f"ready {is_ready - left:.0f} s, last refusal {last - left:.1f} s; longest stream {longest_stream:.1f} s"
+    )
+    [engine] = new["spec"]["containers"]
+    probe_s = engine["startupProbe"]["periodSeconds"] + engine["startupProbe"]["timeoutSeconds"]
+    deployment = json.loads(bench.kubectl("get", "deployment", RELEASE, "--output=json"))
+    assert first >= left
+    assert placed <= left + HANDOVER_S + longest_stream + EXIT_S + CLOCK_S
+    assert is_ready <= warm + probe_s
+    assert last <= is_ready + deployment["spec"]["minReadySeconds"] + CLOCK_S
+
+
+def condition_at(pod: Values, kind: str) -> float:
+    """When the condition became what it is."""
+    [found] = [condition for condition in pod["status"]["conditions"] if condition["type"] == kind]
+    return seconds(found["lastTransitionTime"])
+
+
+def stopped_at(bench: Bench, pod: Values) -> float:
+    """When the kubelet began to end *pod*, its preStop hook first."""
+    of_pod = f"reason=Killing,involvedObject.name={pod['metadata']['name']}"
+    [event] = json.loads(bench.kubectl("get", "events", f"--field-selector={of_pod}", "--output=json"))["items"]
+    return seconds(event["lastTimestamp"])
+
+
+def warm_at(bench: Bench, pod: Values) -> float:
+    log = bench.kubectl("logs", pod["metadata"]["name"], "--timestamps").splitlines()
+    [line] = [line for line in log if "guard: warm after" in line]
+    return seconds(line.split()[0])
+
+
+def seconds(stamp: str) -> float:
+    """Seconds since the epoch; of a log's nanoseconds six digits are kept."""
+    whole, _, fraction = stamp.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00").timestamp()
+
+
+def test_a_drain_is_never_held_up_by_the_only_engine(bench: Bench) -> None:
+    with drain(bench, "--dry-run=server") as draining:
+        said, _ = draining.communicate(timeout=60)
+    assert draining.returncode == 0, said
+    assert f"evicting pod {NAMESPACE}/{bench.pods()[0]['metadata']['name']} (server dry run)" in said
 
 
 def test_nobody_notices_an_upgrade_with_a_spare_gpu(bench: Bench) -> None:

@@ -59,11 +59,12 @@ class Traffic:
         self._clients = [self._streams] * streams + [self._kept] * kept + [self._fresh] * fresh
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.began_at = time.time()
         self.open_streams = 0
         self.records: list[Record] = []
 
     def __enter__(self) -> Traffic:
-        self._began = time.monotonic()
+        self._began, self.began_at = time.monotonic(), time.time()
         for client in self._clients:
             self._start(client)
         return self

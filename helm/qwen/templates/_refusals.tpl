@@ -98,6 +98,24 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- if and (eq $v.cache.type "pvc") (gt $pods 1) (ne $v.cache.accessMode "ReadWriteMany") }}
 {{- $problems = append $problems (printf "the number of pods (replicas, or autoscaling.max, and rollout.spareReplicas, times gpu.hosts) is %d, but the cache volume has the single writer mode %s; set cache.accessMode to ReadWriteMany or cache.type to emptyDir." $pods $v.cache.accessMode) }}
 {{- end }}
+{{- if and (eq $v.cache.type "pvc") (not $v.cache.existingClaim) }}
+{{- $claim := printf "%s-cache" .Release.Name }}
+{{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace $claim }}
+{{- $fixed := dict }}
+{{- if not (has $v.cache.accessMode .spec.accessModes) }}
+{{- $_ := set $fixed "accessMode" (list $v.cache.accessMode (first .spec.accessModes)) }}
+{{- end }}
+{{- if and $v.cache.storageClass (ne $v.cache.storageClass (.spec.storageClassName | default "")) }}
+{{- $_ := set $fixed "storageClass" (list $v.cache.storageClass .spec.storageClassName) }}
+{{- end }}
+{{- if lt (include "qwen.bytes" $v.cache.size | float64) (include "qwen.bytes" .spec.resources.requests.storage | float64) }}
+{{- $_ := set $fixed "size" (list $v.cache.size .spec.resources.requests.storage) }}
+{{- end }}
+{{- range $key, $both := $fixed }}
+{{- $problems = append $problems (printf "cache.%s is %s but the claim %s has %v, which Kubernetes does not let an upgrade change; set it back, or bring another claim (cache.existingClaim)." $key (index $both 0) $claim (index $both 1)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and $v.cache.existingClaim (ne $v.cache.type "pvc") }}
 {{- $problems = append $problems (printf "cache.existingClaim is %q but cache.type is %s; set cache.type to pvc to use the claim." $v.cache.existingClaim $v.cache.type) }}
 {{- end }}
