@@ -27,6 +27,17 @@ KEY = "sk-a-key-that-must-stay-unseen"
 POLICY_LIMIT_S = 20
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
 RESOLVE = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+# A client that any other pod could talk to, if it may.
+LISTEN = (
+    "import signal, socket; s = socket.create_server(('', 8000)); signal.signal(15, lambda *_: exit()); signal.pause()"
+)
+ASK = """
+import sys, urllib.error, urllib.request
+try: answer = urllib.request.urlopen(f"http://{sys.argv[1]}/health", timeout=5)
+except urllib.error.HTTPError as refusal: answer = refusal
+print(answer.status, answer.headers["Retry-After"], answer.headers["Server"])
+"""
+ROOM = f"{RELEASE}-waiting-room"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,18 +56,25 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(client(namespace, cluster.engine_image)))
         yield made
         # Nobody waits for an answer of this engine.
-        made.kubectl("delete", "deployments,pods", "--all", "--grace-period=1")
+        made.kubectl("delete", "deployments,statefulsets,pods", "--all", "--grace-period=1")
         for namespace in (MONITORING, STRANGERS):
             cluster.kubectl("delete", "namespace", namespace, f"--timeout={LEFT_LIMIT_S}s")
 
 
 @pytest.fixture(scope="module")
-def installed(bench: Bench) -> Bench:
+def starting(bench: Bench) -> Bench:
+    """Installed; the engine needs its time."""
     bench.kubectl("create", "secret", "generic", "team-key", f"--from-literal=token={KEY}")
-    bench.helm("install", RELEASE, CHART, "-f", values(bench), "--wait", f"--timeout={READY_LIMIT_S}s")
     for namespace in (NAMESPACE, MONITORING, STRANGERS):
         bench.cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    bench.helm("install", RELEASE, CHART, "-f", values(bench))
     return bench
+
+
+@pytest.fixture(scope="module")
+def installed(starting: Bench) -> Bench:
+    starting.kubectl("rollout", "status", f"deployment/{RELEASE}", f"--timeout={READY_LIMIT_S}s")
+    return starting
 
 
 def values(bench: Bench, secret: str = "team-key", key: str = "token", **more: object) -> Path:
@@ -68,7 +86,7 @@ def client(namespace: str, image: str) -> Values:
     container = {
         "name": "client",
         "image": image,
-        "command": ["python3", "-c", "import signal; signal.signal(15, lambda *_: exit()); signal.pause()"],
+        "command": ["python3", "-c", LISTEN],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     security = {"runAsNonRoot": True, "runAsUser": 2000, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -90,6 +108,83 @@ def runs(bench: Bench, namespace: str, pod: str, *command: str) -> tuple[bool, s
 
 def connects(bench: Bench, namespace: str, pod: str, address: str, port: int) -> bool:
     return runs(bench, namespace, pod, "python3", "-c", CONNECT, address, str(port))[0]
+
+
+def address_of(bench: Bench, pod: str, namespace: str = NAMESPACE) -> str:
+    said = bench.cluster.kubectl("-n", namespace, "get", "pod", pod, "--output=json")
+    address: str = json.loads(said)["status"]["podIP"]
+    return address
+
+
+def service(bench: Bench) -> str:
+    address: str = json.loads(bench.kubectl("get", "service", RELEASE, "--output=json"))["spec"]["clusterIP"]
+    return address
+
+
+def answer(bench: Bench, namespace: str) -> str:
+    """Status, Retry-After and server that the client of *namespace* meets behind the Service."""
+    return runs(bench, namespace, "client", "python3", "-c", ASK, service(bench))[1].strip()
+
+
+def the_waiting_room_answers(bench: Bench, namespace: str) -> None:
+    wait_until(lambda: answer(bench, namespace) == "503 5 waiting-room", 60, f"it answers {namespace}")
+
+
+def rights(bench: Bench, account: str) -> list[str]:
+    """What *account* may, as the API server says: rules on resources and on paths."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": NAMESPACE},
+    }
+    asker = f"--as=system:serviceaccount:{NAMESPACE}:{account}"
+    # An account that may nothing may not look at the schemas either.
+    create = ("create", "--validate=false", "-f", "-", "--output=json", asker)
+    said = bench.cluster.kubectl(*create, stdin=json.dumps(review))
+    status = json.loads(said)["status"]
+    return [json.dumps(rule, sort_keys=True) for rule in status["resourceRules"] + status["nonResourceRules"]]
+
+
+def test_until_an_engine_is_ready_clients_meet_the_waiting_room_and_strangers_nobody(starting: Bench) -> None:
+    the_waiting_room_answers(starting, NAMESPACE)
+    address = address_of(starting, f"{ROOM}-0")
+    reached = {
+        place: [connects(starting, place, "client", *target) for target in ((service(starting), 80), (address, 8000))]
+        for place in (NAMESPACE, MONITORING, STRANGERS)
+    }
+    assert reached == {NAMESPACE: [True, True], MONITORING: [False, False], STRANGERS: [False, False]}
+
+
+def test_the_waiting_room_gives_the_service_back(installed: Bench) -> None:
+    for pod in (f"{ROOM}-0", f"{ROOM}-1"):
+        labels = json.loads(installed.kubectl("get", "pod", pod, "--output=json"))["metadata"]["labels"]
+        assert labels["app.kubernetes.io/component"] == "waiting-room"
+    assert answer(installed, NAMESPACE).startswith("200 ")
+
+
+def test_the_waiting_room_reaches_the_release_the_api_server_and_nobody_else(installed: Bench) -> None:
+    room, host = f"{ROOM}-0", installed.cluster.setup.network.host
+    ours, stranger = engine(installed)["status"]["podIP"], address_of(installed, "client", STRANGERS)
+    # What refuses is the room's own policy: the stranger listens, and has none.
+    assert connects(installed, MONITORING, "client", stranger, 8000)
+    with socket.create_server((host, 0)) as other:
+        targets = {
+            "engine": (ours, 8000),
+            "itself": (address_of(installed, f"{ROOM}-1"), 8000),
+            "API server": ("kubernetes.default.svc.cluster.local", 443),
+            "probes and metrics": (ours, 8001),
+            "stranger": (stranger, 8000),
+            "host": (host, other.getsockname()[1]),
+        }
+        reached = [name for name, target in targets.items() if connects(installed, NAMESPACE, room, *target)]
+    assert reached == ["engine", "itself", "API server"]
+
+
+def test_the_waiting_rooms_token_may_change_its_two_pods_and_nothing_more_than_anybodys(installed: Bench) -> None:
+    anybodys = rights(installed, "default")
+    more = [json.loads(rule) for rule in rights(installed, ROOM) if rule not in anybodys]
+    one = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+    assert more == [one | {"resourceNames": [f"{ROOM}-{number}"]} for number in (0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -119,9 +214,8 @@ def test_the_api_is_for_the_namespace_and_the_metrics_are_for_monitoring(install
 
 
 def test_the_service_is_closed_to_strangers_as_well(installed: Bench) -> None:
-    service = json.loads(installed.kubectl("get", "service", RELEASE, "--output=json"))["spec"]["clusterIP"]
-    assert connects(installed, NAMESPACE, "client", service, 80)
-    assert not connects(installed, STRANGERS, "client", service, 80)
+    assert connects(installed, NAMESPACE, "client", service(installed), 80)
+    assert not connects(installed, STRANGERS, "client", service(installed), 80)
 
 
 def test_an_engine_without_a_hub_reaches_nobody_and_one_with_a_hub_reaches_names_and_https(installed: Bench) -> None:
@@ -152,13 +246,14 @@ def test_an_engine_without_a_hub_reaches_nobody_and_one_with_a_hub_reaches_names
 
 
 def test_helm_test_passes_where_only_others_are_clients(installed: Bench) -> None:
-    office = {"ipBlock": {"cidr": "192.0.2.0/24"}}
-    others = values(installed, **{"from": [office]})
-    installed.helm("upgrade", RELEASE, CHART, "-f", others, "--wait", f"--timeout={READY_LIMIT_S}s")
+    others = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": STRANGERS}}}
+    asked = values(installed, **{"from": [others]})
+    installed.helm("upgrade", RELEASE, CHART, "-f", asked, "--wait", f"--timeout={READY_LIMIT_S}s")
     address = engine(installed)["status"]["podIP"]
     wait_until(
         lambda: not connects(installed, NAMESPACE, "client", address, 8000), POLICY_LIMIT_S, "neighbours are shut out"
     )
+    assert connects(installed, STRANGERS, "client", address, 8000)
     assert "Succeeded" in installed.helm("test", RELEASE)
 
 
@@ -192,3 +287,12 @@ def test_the_engine_is_nobody_and_writes_only_where_it_may(installed: Bench) -> 
     assert says("grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/1/status | tr -d '\\n'") == (
         "CapEff:\t0000000000000000NoNewPrivs:\t1Seccomp:\t2"
     )
+
+
+def test_the_waiting_room_takes_over_where_only_others_are_clients(installed: Bench) -> None:
+    installed.kubectl("scale", f"deployment/{RELEASE}", "--replicas=0")
+    the_waiting_room_answers(installed, STRANGERS)
+    room = address_of(installed, f"{ROOM}-0")
+    assert not connects(installed, NAMESPACE, "client", room, 8000)
+    # Each asks behind the Service for an engine, and must know the other one.
+    assert connects(installed, NAMESPACE, f"{ROOM}-1", room, 8000)

@@ -77,12 +77,13 @@ def test_it_is_no_engine_until_it_takes_the_label_that_the_service_selects(helm:
     assert not room["spec"]["selector"]["matchLabels"].items() <= engine.items()
 
 
-def test_listed_clients_do_not_lock_the_waiting_room_out_of_the_engine(helm: Path) -> None:
+@pytest.mark.parametrize("of", ["qwen", "qwen-waiting-room"])
+def test_listed_clients_do_not_lock_the_waiting_room_out_of_what_is_behind_the_service(helm: Path, of: str) -> None:
     clients = [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]
     objects = rendered(helm, changed(case(HOME), networkPolicy__from=clients))
-    [engine] = [policy for policy in objects["NetworkPolicy"] if policy["metadata"]["name"] == "qwen"]
+    [policy] = [policy for policy in objects["NetworkPolicy"] if policy["metadata"]["name"] == of]
     labels = objects["StatefulSet"][0]["spec"]["template"]["metadata"]["labels"]
-    [rule] = [rule for rule in engine["spec"]["ingress"] if {"port": "http"} in rule["ports"]]
+    [rule] = [rule for rule in policy["spec"]["ingress"] if {"port": "http"} in rule["ports"]]
     selectors = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
     assert any(selector.items() <= labels.items() for selector in selectors)
 

@@ -26,6 +26,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 qwenkit.dev/waiting-room: "true"
 {{- end }}
 
+{{/* Who may ask the API: the clients, and whoever they are the release's own pods, helm test and the waiting room. */}}
+{{- define "qwen.clients" -}}
+{{ .Values.networkPolicy.from | default (list (dict "podSelector" dict)) | toYaml }}
+- podSelector: {matchLabels: {app.kubernetes.io/name: qwen, app.kubernetes.io/instance: {{ .Release.Name }}}}
+{{- end }}
+
 {{/* Labels of every object of the release. */}}
 {{- define "qwen.labels" -}}
 app.kubernetes.io/name: qwen
