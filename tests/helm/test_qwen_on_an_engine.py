@@ -32,7 +32,7 @@ pytestmark = pytest.mark.engine
 FACTS = load_facts()
 QUIET_S = 3600.0  # no heartbeat among the requests
 STRETCHED, NATIVE = 131_072, 40_960
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # a PNG
 
 
 def smoke(engine: Guarded, api: str, args: list[str]) -> str:
@@ -141,7 +141,10 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_a_vision_model_that_is_to_serve_text_only_refuses_an_image_and_goes_on(blind: Guarded) -> None:
-    looked_at = [{"type": "image_url", "image_url": {"url": PIXEL}}, {"type": "text", "text": "What is it?"}]
+    looked_at = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        {"type": "text", "text": "What is it?"},
+    ]
     asked = chat(messages=[{"role": "user", "content": looked_at}])
     status, _, body = blind.ask("POST", "/v1/chat/completions", asked)
     assert (status, "At most 0 image(s)" in body.decode()) == (400, True), body
