@@ -229,7 +229,7 @@ class Cluster:
     def add_registry(self, address: str) -> None:
         """Let the node pull images from the registry at *address* (host:port) over plain HTTP."""
         hosts = self.setup.registries / address / "hosts.toml"
-        hosts.parent.mkdir()
+        hosts.parent.mkdir(exist_ok=True)
         hosts.write_text(f'server = "http://{address}"\n')
 
     def gpus(self, count: int) -> None:

@@ -205,6 +205,9 @@ state = "{folder}/containerd-state"
   address = "{setup.socket}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{folder}/opt"
+# Its socket lies at one place of the whole machine, and whoever starts takes it.
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{PAUSE_IMAGE}"
 [plugins."io.containerd.cri.v1.images".registry]

@@ -95,7 +95,7 @@ def requests_per_replica(in_flight: float, carrying: int) -> int:
     """
     Requests that each of *carrying* replicas is to hold, of *in_flight* in all: with so many it meets the targets.
 
-    Whoever scales by it keeps the planned replicas under the planned load, and starts another one beyond it.
+    Whoever scales by it starts another one beyond the planned load; below it the planned replicas are the fewest.
     """
     return max(1, math.ceil(round(in_flight / carrying, 6)))
 

@@ -74,7 +74,11 @@ def test_each_of_several_k3s_hosts_gets_its_own_replicas_and_no_more() -> None:
 def test_what_is_scaled_by_is_the_plans_and_nothing_scales_unasked(helm: Path, place: str) -> None:
     values, planned = values_of(place), plan(place, Request.model_validate(REQUESTS[place]), load_facts())
     held = planned.serve.requests_per_replica
-    assert values["autoscaling"] == {"max": values["replicas"], "requestsPerReplica": held}
+    assert values["autoscaling"] == {
+        "min": values["replicas"],
+        "max": values["replicas"],
+        "requestsPerReplica": held,
+    }
     asked = {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"}
     switched_on = laid_over(values, {"autoscaling": asked})
     assert "ScaledObject" not in rendered(helm, values, apis=OTHERS)

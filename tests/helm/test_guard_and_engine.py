@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,12 @@ def test_the_engine_was_warmed_up_before_it_was_ready(engine: Guarded) -> None:
 
 def test_the_engine_claims_no_core_that_other_pods_of_the_node_run_on(engine: Guarded) -> None:
     tasks = [task for process in _with_children(engine.process.pid) for task in Path(f"/proc/{process}/task").iterdir()]
-    assert len(tasks) > 3
-    assert {frozenset(os.sched_getaffinity(int(task.name))) for task in tasks} == {frozenset(os.sched_getaffinity(0))}
+    allowed = []
+    for task in tasks:
+        with suppress(ProcessLookupError):  # it has ended
+            allowed.append(os.sched_getaffinity(int(task.name)))
+    assert len(allowed) > 3
+    assert all(cores == os.sched_getaffinity(0) for cores in allowed)
 
 
 def _with_children(process: int) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from local.cluster import Cluster
 from tests.helm.bench import LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
-from tests.helm.chart import Values
+from tests.helm.chart import CHART, Values
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
 from tools.get import tool
 
@@ -39,7 +40,6 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
         made.helm("install", RELEASE, chart, "-f", PREVIOUS / "values.yaml", "--wait", f"--timeout={READY_LIMIT_S}s")
         yield made
         cluster.gpus(1)
-        cluster.kubectl("uncordon", cluster.setup.node)
 
 
 def upgrade(bench: Bench, **values: Any) -> float:
@@ -99,13 +99,19 @@ def test_a_claim_that_an_upgrade_cannot_change_is_named_before_anything_is_touch
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": f"{RELEASE}-cache"},
+        "metadata": {
+            "name": f"{RELEASE}-cache",
+            "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE},
+        },
         "spec": kept,
     }
     bench.cluster.kubectl("-n", NAMESPACE, "create", "-f", "-", stdin=json.dumps(claim))
     other = {"type": "pvc", "accessMode": "ReadWriteMany", "storageClass": "quick", "size": "1Gi"}
     with pytest.raises(AssertionError) as said:
         upgrade(bench, cache=other)
+    unnamed = bench.values(cache={"type": "pvc", "size": "2Gi"})
+    assert 'storageClassName: "slow"' in bench.helm("upgrade", RELEASE, CHART, "-f", unnamed, "--dry-run=server")
     bench.kubectl("delete", "persistentvolumeclaim", f"{RELEASE}-cache")
     for key, asked, has in (
         ("accessMode", "ReadWriteMany", "ReadWriteOnce"),
@@ -138,26 +144,34 @@ def test_a_drained_node_loses_one_engine_at_a_time_and_nobody_notices(bench: Ben
     def gone() -> set[str]:
         return before - {pod["metadata"]["name"] for pod in bench.pods()}
 
-    with traffic(bench) as seen:
-        wait_until(lambda: seen.open_streams == 2, 60, "streams flow")
-        draining = drain(bench)
-        wait_until(lambda: len(gone()) == 1, LEFT_LIMIT_S, "the first engine is gone")
-        wait_for_answers(seen)
-    print(seen)
-    nobody_noticed(seen)
-    assert len(gone()) == 1
-    # There is no other node for the successor, which the second engine waits for.
-    bench.cluster.kubectl("uncordon", bench.cluster.setup.node)
-    said, _ = draining.communicate(timeout=READY_LIMIT_S)
+    with ExitStack() as ending:
+        with traffic(bench) as seen:
+            wait_until(lambda: seen.open_streams == 2, 60, "streams flow")
+            draining = ending.enter_context(drain(bench))
+            wait_until(lambda: len(gone()) == 1, LEFT_LIMIT_S, "the first engine is gone")
+            wait_for_answers(seen)
+        print(seen)
+        nobody_noticed(seen)
+        assert len(gone()) == 1
+        # There is no other node for the successor, which the second engine waits for.
+        bench.cluster.kubectl("uncordon", bench.cluster.setup.node)
+        said, _ = draining.communicate(timeout=READY_LIMIT_S)
     assert draining.returncode == 0, said
     assert "violate the pod's disruption budget" in said
     assert gone() == before
 
 
-def drain(bench: Bench, *more: str) -> subprocess.Popen[str]:
+@contextmanager
+def drain(bench: Bench, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """Running; afterwards ended, and the node takes pods again."""
     command = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "drain", bench.cluster.setup.node]
     command += ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={READY_LIMIT_S}s", *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as draining:
+        try:
+            yield draining
+        finally:
+            draining.terminate()
+            bench.cluster.kubectl("uncordon", bench.cluster.setup.node)
 
 
 def test_nobody_notices_an_upgrade_of_two_replicas(bench: Bench) -> None:

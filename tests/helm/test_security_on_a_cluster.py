@@ -147,12 +147,14 @@ def rights(bench: Bench, account: str) -> list[str]:
 
 def test_until_an_engine_is_ready_clients_meet_the_waiting_room_and_strangers_nobody(starting: Bench) -> None:
     the_waiting_room_answers(starting, NAMESPACE)
-    address = address_of(starting, f"{ROOM}-0")
-    reached = {
-        place: [connects(starting, place, "client", *target) for target in ((service(starting), 80), (address, 8000))]
-        for place in (NAMESPACE, MONITORING, STRANGERS)
-    }
-    assert reached == {NAMESPACE: [True, True], MONITORING: [False, False], STRANGERS: [False, False]}
+    targets = ((service(starting), 80), (address_of(starting, f"{ROOM}-0"), 8000))
+
+    def reached() -> dict[str, list[bool]]:
+        places = (NAMESPACE, MONITORING, STRANGERS)
+        return {place: [connects(starting, place, "client", *target) for target in targets] for place in places}
+
+    wanted = {NAMESPACE: [True, True], MONITORING: [False, False], STRANGERS: [False, False]}
+    wait_until(lambda: reached() == wanted, 60, "clients reach it and nobody else")
 
 
 def test_the_waiting_room_gives_the_service_back(installed: Bench) -> None:

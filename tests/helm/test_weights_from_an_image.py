@@ -89,4 +89,4 @@ def test_with_the_right_digest_the_engine_answers(bench: Bench, weights: str) ->
 
 def test_the_engine_cannot_change_the_weights(bench: Bench) -> None:
     with pytest.raises(LocalError, match="Read-only file system"):
-        bench.kubectl("exec", f"deployment/{RELEASE}", "--container", "engine", "--", "touch", "/models/x")
+        bench.kubectl("exec", bench.pods()[0]["metadata"]["name"], "--container", "engine", "--", "touch", "/models/x")

@@ -11,6 +11,7 @@ import pytest
 
 from local.cluster import Cluster
 from local.errors import LocalError
+from local.supervisor import FIXED_PATHS
 
 pytestmark = pytest.mark.cluster
 
@@ -97,6 +98,13 @@ def test_a_pod_finds_a_service_by_its_name(cluster: Cluster, served: Served) -> 
 def test_the_model_is_read_only_for_the_engine(cluster: Cluster, served: Served) -> None:
     with pytest.raises(LocalError, match="Read-only file system"):
         cluster.kubectl("-n", served.namespace, "exec", "deployment/engine", "--", "touch", "/models/x")
+
+
+def test_it_listens_on_no_socket_that_is_the_whole_machines(cluster: Cluster) -> None:
+    bound = [line.split()[7:] for line in (cluster.network_namespace.parents[1] / "net/unix").read_text().splitlines()]
+    paths = [path for found in bound for path in found if path.startswith("/")]
+    assert str(cluster.setup.socket) in paths
+    assert [path for path in paths if not path.startswith((str(cluster.setup.folder), *FIXED_PATHS))] == []
 
 
 def test_a_restricted_namespace_refuses_a_pod_that_may_be_root(cluster: Cluster) -> None:

@@ -82,7 +82,7 @@ class Bucket:
 
     def refusal(self, what: str, code: str) -> str:
         """What was refused to whom, and the remedy."""
-        if self._current() is None:
+        if not self._secret and self._current() is None:
             who = "model.secret is empty and the service account has no role"
             return f"{what} answers {code} without credentials: {who}."
         who = f"to the credentials of Secret {self._secret}" if self._secret else "to the pods' role"

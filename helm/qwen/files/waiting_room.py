@@ -6,7 +6,7 @@ the label that the Service selects, and leaves when an engine answers there. It 
 not ready by design would hold up `helm --wait` and set off alerts.
 
 Environment: SERVICE (host:port), PORT, POD, NAMESPACE, LABEL (its name), ENGINE and WAITING (its two values), and
-KUBERNETES_SERVICE_HOST and _PORT from Kubernetes. Its token may patch this pod and nothing else.
+KUBERNETES_SERVICE_HOST and _PORT from Kubernetes. Its token may patch the two such pods and nothing else.
 Standard library only: it runs in the engine's own image.
 """
 

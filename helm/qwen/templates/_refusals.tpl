@@ -34,7 +34,7 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and $v.args (not (regexMatch "(^|[ =])/models" (join " " $arguments))) }}
+{{- if and $v.args (not (regexMatch "(^|[ =])/models(/| |$)" (join " " $arguments))) }}
 {{- $problems = append $problems "args does not name /models, where the engine finds its weights; write /models instead of the model, whose source is model.uri." }}
 {{- end }}
 {{- $host := include "qwen.argumentOf" (list $arguments "--host") }}
@@ -105,8 +105,9 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- if not (has $v.cache.accessMode .spec.accessModes) }}
 {{- $_ := set $fixed "accessMode" (list $v.cache.accessMode (first .spec.accessModes)) }}
 {{- end }}
-{{- if and $v.cache.storageClass (ne $v.cache.storageClass (.spec.storageClassName | default "")) }}
-{{- $_ := set $fixed "storageClass" (list $v.cache.storageClass .spec.storageClassName) }}
+{{- $class := .spec.storageClassName | default "" }}
+{{- if and $class $v.cache.storageClass (ne $v.cache.storageClass $class) }}
+{{- $_ := set $fixed "storageClass" (list $v.cache.storageClass $class) }}
 {{- end }}
 {{- if lt (include "qwen.bytes" $v.cache.size | float64) (include "qwen.bytes" .spec.resources.requests.storage | float64) }}
 {{- $_ := set $fixed "size" (list $v.cache.size .spec.resources.requests.storage) }}

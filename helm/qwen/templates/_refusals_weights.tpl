@@ -13,7 +13,7 @@
 {{- $form := get $forms $source }}
 {{- range $old, $new := dict "claim" "uri" "tokenSecret" "secret" }}
 {{- with get $v.model $old }}
-- {{ printf "model.%s is %q, but since chart 0.2.0 that value is model.%s; rename it." $old . $new | quote }}
+- {{ printf "model.%s is %q, but since chart 0.2.0 that value is model.%s; rename it." $old (toString .) $new | quote }}
 {{- end }}
 {{- end }}
 {{- range include "qwen.weights" . | fromYamlArray }}
