@@ -27,9 +27,11 @@ def enforced(cluster: Cluster, folder: Path) -> Iterator[None]:
     command += ["-services", cluster.setup.network.services]
     log = folder / "policies.log"
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ) as enforcer:
-        yield
-        assert enforcer.poll() is None, log.read_text()
-        enforcer.terminate()
-        enforcer.wait(ENDED_LIMIT_S)
+        try:
+            yield
+            assert enforcer.poll() is None, log.read_text()
+        finally:
+            enforcer.terminate()
+            enforcer.wait(ENDED_LIMIT_S)
     rules = subprocess.run([*inside, "iptables-save"], capture_output=True, text=True, check=True).stdout
     assert "KUBE-POD-FW" not in rules

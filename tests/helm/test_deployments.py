@@ -83,7 +83,7 @@ def test_what_is_scaled_by_is_the_plans_and_nothing_scales_unasked(helm: Path, p
     switched_on = laid_over(values, {"autoscaling": asked})
     assert "ScaledObject" not in rendered(helm, values, apis=OTHERS)
     [scaled] = rendered(helm, switched_on, apis=OTHERS)["ScaledObject"]
-    assert scaled["spec"]["maxReplicaCount"] == values["replicas"]
+    assert scaled["spec"]["minReplicaCount"] == scaled["spec"]["maxReplicaCount"] == values["replicas"]
 
 
 @pytest.mark.parametrize("place", ["home", "aws-ec2"])
