@@ -182,8 +182,9 @@ class Traffic:
 
     def _start(self, client: Callable[[], None]) -> None:
         thread = threading.Thread(target=client, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        # Only then, for what is listed may be joined at once; whoever starts a client is joined after listing it.
+        self._threads.append(thread)
 
 
 def _read_answer(response: http.client.HTTPResponse) -> str:
