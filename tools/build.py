@@ -190,10 +190,10 @@ def _wheel(shop: Workshop) -> None:
     pip = [sys.executable, "-m", "pip", "download", *_pip_flags(shop.build)]
     if python := shop.build.recipe.get("python"):
         pip += ["--python-version", python]
-    shop.run("downloading the wheel", *pip, "--dest", wheels)
-    (wheel,) = wheels.iterdir()
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(shop.into)
+    shop.run("downloading", *pip, "--dest", wheels)
+    for wheel in wheels.iterdir():
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(shop.into)
     shutil.rmtree(wheels)
     # Unpacking forgets who may be run.
     for path in [*shop.into.rglob("bin/*"), *shop.into.rglob("pkg/tool/*/*")]:
