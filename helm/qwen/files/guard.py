@@ -42,7 +42,7 @@ class Guard:
         self.routes = {tuple(route.split(" ")) for route in settings["routes"]}
         self.without_engine = set(settings["withoutEngine"])
         self.most_inside: int = settings["maxInFlight"]
-        self.inside = 0
+        self.inside: set[object] = set()
         self.refused = dict.fromkeys(REASONS, 0)
         self.keys = Keys(settings["keysFile"])
         self.leaving = Leaving(settings["stateFolder"])
@@ -102,14 +102,14 @@ class Guard:
             await self._refuse(send, "leaving", 503, "this engine is leaving; ask again")
         elif not self.engine.warm:
             await self._refuse(send, "warming", 503, "this engine is warming up; ask again")
-        elif 0 < self.most_inside <= self.inside:
-            await self._refuse(send, "full", 503, f"{self.inside} requests are inside already; ask again")
+        elif 0 < self.most_inside <= len(self.inside):
+            await self._refuse(send, "full", 503, f"{len(self.inside)} requests are inside already; ask again")
         else:
             await self._generate(scope, receive, send)
 
     async def _generate(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on. An engine that stops under one just accepted breaks, or answers 500: that is a retry."""
-        begun = False
+        begun, request = False, object()
 
         async def send_on(message: Message) -> None:
             nonlocal begun
@@ -117,9 +117,11 @@ class Guard:
             if message.get("status") == 500 and self.leaving.over:
                 self.refused["leaving"] += 1
                 message = {**message, "status": 503, "headers": [*message["headers"], (b"retry-after", RETRY_AFTER_S)]}
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self.inside.discard(request)  # SGLang's application returns 2 s later
             await send(message)
 
-        self.inside += 1
+        self.inside.add(request)
         try:
             both = receive, send_on
             if scope["path"] not in self.without_engine:
@@ -130,7 +132,7 @@ class Guard:
                 raise
             await self._refuse(send, "leaving", 503, "this engine is leaving; ask again")
         finally:
-            self.inside -= 1
+            self.inside.discard(request)
 
     async def _answer_health(self, send: Send) -> None:
         status, text = await self._ready()
@@ -163,7 +165,7 @@ class Guard:
             *_family(
                 "qwenkit_ready", "gauge", "1 when the pod is warm and stays.", {"": (await self._ready())[0] == 200}
             ),
-            *_family("qwenkit_in_flight", "gauge", "Requests of clients inside the engine.", {"": self.inside}),
+            *_family("qwenkit_in_flight", "gauge", "Requests of clients inside the engine.", {"": len(self.inside)}),
             *_family(
                 "qwenkit_requests_refused_total",
                 "counter",
