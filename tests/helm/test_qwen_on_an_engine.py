@@ -1,7 +1,8 @@
 """
-What the plan knows about Qwen, on the real vLLM: its arguments, in the chart's container without a cluster.
+What the plan knows about Qwen, on the real vLLM and the real SGLang of every pinned image: its arguments, in the
+chart's container without a cluster.
 
-One start serves everything a chat model can be asked for; embeddings and rankings are models of their own.
+One start of each serves everything a chat model can be asked for; embeddings and rankings are models of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from local.tiny_model import random_model
 from sizing.engine_args import Settings, engine_args
 from sizing.facts import load_facts
 from sizing.planning import plan
@@ -23,7 +25,7 @@ from sizing.request import Adapter, Request, Serving
 from tests.helm.adapter import random_adapter
 from tests.helm.bench import chat
 from tests.helm.chart import CHART
-from tests.helm.guarded import Guarded, guarded
+from tests.helm.guarded import SGLANG_RELEASES, Guarded, guarded, guarded_sglang
 from tests.helm.vision_model import random_vision_model
 from tools.get import tool
 
@@ -32,6 +34,8 @@ pytestmark = pytest.mark.engine
 FACTS = load_facts()
 QUIET_S = 3600.0  # no heartbeat among the requests
 STRETCHED, NATIVE = 131_072, 40_960
+CHATTING = Settings(1, 1, STRETCHED, 16, 2048, None, "auto")
+WORDS = {"type": "object", "properties": {"word": {"enum": ["hello", "goodbye"]}}, "required": ["word"]}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # a PNG
 
 
@@ -54,10 +58,9 @@ def smoke(engine: Guarded, api: str, args: list[str]) -> str:
 def args(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Qwen3-8B's: tools, thinking off, YaRN, an adapter."""
     adapter = Adapter(name="law", source=str(random_adapter(tmp_path_factory.mktemp("lora") / "law", rank=8)), rank=8)
-    settings = Settings(1, 1, STRETCHED, 16, 2048, None, "auto")
     serving = Serving(thinking=False, adapters=(adapter,))
     engine, model = FACTS.engines["vllm-cpu"], FACTS.models["qwen3-8b"]
-    return list(engine_args(engine, model, "tiny", "bf16", settings, serving))
+    return list(engine_args(engine, model, "tiny", "bf16", CHATTING, serving))
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +85,17 @@ def test_the_charts_test_asks_for_everything_that_the_arguments_switch_on(engine
     assert "ok models: tiny, law" in said
 
 
-def test_answers_think_only_if_a_request_says_so(engine: Guarded) -> None:
-    unasked, asked = (
+def thoughts(engine: Guarded, field: str, *, asked: bool) -> list[tuple[bool, bool]]:
+    """Whether there is reasoning (in *field*) and content: of an answer by default, and of one that *asked*."""
+    found = [
         answer(engine, temperature=0, **more)["choices"][0]["message"]
-        for more in ({}, {"chat_template_kwargs": {"enable_thinking": True}})
-    )
-    assert (unasked["reasoning"], asked["content"]) == (None, None)
-    assert unasked["content"]
-    assert asked["reasoning"]
+        for more in ({}, {"chat_template_kwargs": {"enable_thinking": asked}})
+    ]
+    return [(bool(message[field]), bool(message["content"])) for message in found]
+
+
+def test_answers_think_only_if_a_request_says_so(engine: Guarded) -> None:
+    assert thoughts(engine, "reasoning", asked=True) == [(False, True), (True, False)]
 
 
 def test_without_values_of_its_own_a_request_is_sampled_as_the_model_card_says(engine: Guarded) -> None:
@@ -103,9 +109,14 @@ def test_without_values_of_its_own_a_request_is_sampled_as_the_model_card_says(e
     assert default != evenly
 
 
+def stated_context(engine: Guarded) -> int:
+    model, *_ = json.loads(engine.ask("GET", "/v1/models")[2])["data"]
+    length: int = model["max_model_len"]
+    return length
+
+
 def test_a_prompt_longer_than_the_native_context_is_answered(engine: Guarded) -> None:
-    [model, _] = json.loads(engine.ask("GET", "/v1/models")[2])["data"]
-    assert model["max_model_len"] == STRETCHED
+    assert stated_context(engine) == STRETCHED
     words = {"model": "tiny", "prompt": [5] * (NATIVE + 100), "max_tokens": 1}
     status, _, body = engine.ask("POST", "/v1/completions", words)
     assert status == 200, body
@@ -120,12 +131,15 @@ def test_an_adapter_answers_by_its_name_and_otherwise_than_the_model(engine: Gua
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_structured_answers_obey_their_schema_every_time(engine: Guarded) -> None:
-    schema = {"type": "object", "properties": {"word": {"enum": ["hello", "goodbye"]}}, "required": ["word"]}
-    asked = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": schema}}
+def obeys_a_schema(engine: Guarded) -> None:
+    asked = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": WORDS}}
     for seed in range(5):
         content = answer(engine, seed=seed, max_tokens=2048, response_format=asked)["choices"][0]["message"]["content"]
         assert json.loads(content)["word"] in ("hello", "goodbye")
+
+
+def test_structured_answers_obey_their_schema_every_time(engine: Guarded) -> None:
+    obeys_a_schema(engine)
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +166,53 @@ def test_a_vision_model_that_is_to_serve_text_only_refuses_an_image_and_goes_on(
 
 
 def test_answers_think_unless_a_request_says_not_to_where_that_is_the_default(blind: Guarded) -> None:
-    unasked, asked = (
-        answer(blind, temperature=0, **more)["choices"][0]["message"]
-        for more in ({}, {"chat_template_kwargs": {"enable_thinking": False}})
-    )
-    assert (unasked["content"], asked["reasoning"]) == (None, None)
-    assert unasked["reasoning"]
-    assert asked["content"]
+    assert thoughts(blind, "reasoning", asked=False) == [(True, False), (False, True)]
+
+
+@pytest.fixture(scope="module")
+def sglang_args() -> list[str]:
+    """Qwen3-8B's by SGLang: tools, thinking off, YaRN (its adapters want a GPU)."""
+    engine, model = FACTS.engines["sglang"], FACTS.models["qwen3-8b"]
+    return list(engine_args(engine, model, "tiny", "bf16", CHATTING, Serving(thinking=False)))
+
+
+@pytest.fixture(scope="module", params=SGLANG_RELEASES)
+def sglang(
+    request: pytest.FixtureRequest, sglang_args: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    with guarded_sglang(tmp_path_factory.mktemp("sglang"), request.param, QUIET_S, args=sglang_args) as running:
+        yield running
+
+
+def test_the_charts_test_passes_on_sglang(sglang: Guarded, sglang_args: list[str]) -> None:
+    # Without the tool call: a random model never begins one by itself, and SGLang lets it talk for ever.
+    said = smoke(sglang, "chat", [word for word in sglang_args if word != "--tool-call-parser"])
+    checks = ("models", "chat", "stream", "structured output", "thinking switch", "without key", "closed routes")
+    assert [line.partition(":")[0] for line in said.splitlines()] == [f"ok {check}" for check in (*checks, "metrics")]
+
+
+def test_sglang_thinks_only_if_a_request_says_so(sglang: Guarded) -> None:
+    assert thoughts(sglang, "reasoning_content", asked=True) == [(False, True), (True, False)]
+
+
+def test_sglang_takes_the_stretched_context(sglang: Guarded) -> None:
+    # Its kernels on a CPU take a minute for a prompt as long.
+    assert stated_context(sglang) == STRETCHED
+
+
+def test_sglangs_structured_answers_obey_their_schema_every_time(sglang: Guarded) -> None:
+    obeys_a_schema(sglang)
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_what_begins_as_a_tool_call_ends_as_one_on_sglang(sglang: Guarded, choice: str) -> None:
+    known = json.loads((random_model(tool("vllm-cpu")) / "tokenizer.json").read_text())["added_tokens"]
+    [begin] = [str(token["id"]) for token in known if token["content"] == "<tool_call>"]
+    greet = {"type": "function", "function": {"name": "greet", "strict": True, "parameters": WORDS}}
+    found = answer(sglang, tools=[greet], tool_choice=choice, logit_bias={begin: 100}, max_tokens=200)["choices"][0]
+    calls = [call["function"] for call in found["message"]["tool_calls"]]
+    assert {call["name"] for call in calls} == {"greet"}
+    assert {json.loads(call["arguments"])["word"] for call in calls} <= {"hello", "goodbye"}
 
 
 @pytest.mark.parametrize("key", ["qwen3-embedding-0.6b", "qwen3-reranker-0.6b"])
