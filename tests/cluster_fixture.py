@@ -12,9 +12,12 @@ from tools import get
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running cluster whose node claims one GPU; it needs root and says what else is missing."""
+    """
+    A running cluster whose node claims one GPU, with the image of vLLM and of the SGLang that a plan asks for by
+    default; it needs root and says what else is missing.
+    """
     get.apt("cluster")
-    with Cluster(report=print) as running:
+    with Cluster(report=print, sglang="sglang-cuda12") as running:
         running.gpus(1)
         yield running
 
