@@ -185,6 +185,17 @@ def test_the_engine_does_not_get_the_key(bench: Callable[..., Bench]) -> None:
     asyncio.run(life())
 
 
+def test_the_access_log_tells_of_clients_and_not_of_the_waiting_rooms_looks(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench(Application())
+    uvicorns = logging.getLogger("uvicorn.access")
+    with caplog.at_level(logging.INFO, uvicorns.name):
+        for request in ("GET", "/health"), ("POST", CHAT):
+            uvicorns.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:4711", *request, "1.1", 200)
+    assert [record.getMessage() for record in caplog.records] == [f'10.0.0.1:4711 - "POST {CHAT} HTTP/1.1" 200']
+
+
 def test_keys_change_as_kubernetes_changes_a_mounted_secret(bench: Callable[..., Bench]) -> None:
     async def life() -> None:
         async with bench(Application()) as running:

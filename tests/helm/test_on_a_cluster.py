@@ -150,6 +150,14 @@ def test_helm_test_passes_says_what_it_saw_and_leaves_no_pod(bench: Bench, line:
 
 
 @pytest.mark.usefixtures("ready")
+def test_the_log_is_about_clients_and_not_about_the_waiting_room(bench: Bench) -> None:
+    [pod] = bench.pods()
+    said = bench.kubectl("logs", pod["metadata"]["name"])
+    assert '"POST /v1/chat/completions HTTP/1.1" 200' in said
+    assert "GET /health" not in said
+
+
+@pytest.mark.usefixtures("ready")
 def test_an_upgrade_finishes_on_the_last_gpu_without_cutting_a_stream(bench: Bench) -> None:
     key = bench.key()
     _, seconds = bench.generate(200)

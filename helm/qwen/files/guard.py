@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -47,6 +48,7 @@ class Guard:
         self.keys = Keys(settings["keysFile"])
         self.leaving = Leaving(settings["stateFolder"])
         self.engine = Engine(app, settings, self.leaving)
+        logging.getLogger("uvicorn.access").addFilter(_is_no_look)
         self.ops = Ops(settings["opsPort"], {"/health": self._health, "/ready": self._ready, "/metrics": self._metrics})
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -181,6 +183,11 @@ class Guard:
         ]
         # An engine without metrics of its own is no reason to be blind.
         return 200, (engines_own if status == 200 else b"") + "\n".join([*lines, ""]).encode()
+
+
+def _is_no_look(access: logging.LogRecord) -> bool:
+    """Both waiting rooms look twice a second whether an engine answers; nothing else would be found in its log."""
+    return not (isinstance(access.args, tuple) and access.args[1:3] == ("GET", HEALTH))
 
 
 def _family(name: str, kind: str, words: str, samples: dict[str, float]) -> list[str]:
