@@ -39,6 +39,7 @@ class Bench:
     cluster: Cluster
     folder: Path
     namespace: str
+    serving: Values
 
     def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
         command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
@@ -59,11 +60,25 @@ class Bench:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments)
 
     def values(self, **changes: Any) -> Path:
-        # The engine is called vllm here, since only that one may ask for a GPU.
-        own = {"engine": "vllm", "gpu__count": 1, "drain": {"preStopSeconds": PRE_STOP_S, "seconds": DRAIN_S}}
+        own = {"drain": {"preStopSeconds": PRE_STOP_S, "seconds": DRAIN_S}}
         path = self.folder / "values.yaml"
-        path.write_text(yaml.safe_dump(changed(case("laptop-vllm-cpu"), **own, **changes)))
+        path.write_text(yaml.safe_dump(changed(self.serving, **own | changes)))
         return path
+
+    def add_claim(self, name: str, folder: Path) -> None:
+        """Make *folder* of this machine, and offer it as the claim *name* that the release's pods may write to."""
+        folder.mkdir()
+        folder.chmod(0o777)
+        volume = f"{self.namespace}-{name}"
+        common = {"storageClassName": "", "accessModes": ["ReadWriteOnce"]}
+        size = {"storage": "1Gi"}
+        claimed_by = {"namespace": self.namespace, "name": name}
+        spec = {"capacity": size, "claimRef": claimed_by, "hostPath": {"path": str(folder)}}
+        self.cluster.api.create("/api/v1/persistentvolumes", {"metadata": {"name": volume}, "spec": common | spec})
+        claim = common | {"volumeName": volume, "resources": {"requests": size}}
+        self.cluster.api.create(
+            f"/api/v1/namespaces/{self.namespace}/persistentvolumeclaims", {"metadata": {"name": name}, "spec": claim}
+        )
 
     def objects(self) -> set[str]:
         """Everything in the namespace that is no mere word about something else."""
@@ -112,15 +127,25 @@ def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None
         time.sleep(0.5)
 
 
+def vllm() -> Values:
+    """The engine is called vllm here, since only that one may ask for a GPU."""
+    return changed(case("laptop-vllm-cpu"), engine="vllm", gpu__count=1)
+
+
 def chat(**more: Any) -> Values:
     return {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
 
 
 @contextmanager
-def a_bench(cluster: Cluster, model_folder: Path, folder: Path, namespace: str) -> Iterator[Bench]:
-    """A namespace that enforces Pod Security "restricted" and holds the tiny model's claim; gone afterwards."""
+def a_bench(
+    cluster: Cluster, model_folder: Path, folder: Path, namespace: str, serving: Values | None = None
+) -> Iterator[Bench]:
+    """
+    A namespace that enforces Pod Security "restricted" and holds the tiny model's claim; gone afterwards. What its
+    release serves with are the values *serving*, else vLLM's.
+    """
     cluster.namespace(namespace, enforce="restricted")
     cluster.add_model(namespace, "model", model_folder)
-    yield Bench(cluster, folder, namespace)
+    yield Bench(cluster, folder, namespace, serving or vllm())
     cluster.kubectl("delete", "namespace", namespace, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
     cluster.kubectl("delete", "persistentvolume", f"{namespace}-model")

@@ -75,10 +75,7 @@ def buckets(
 def bench(cluster: Cluster, hub: Hub, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The release, told to use a Secret that is not there yet, and a claim that keeps what was fetched."""
     with a_bench(cluster, model_folder, tmp_path_factory.mktemp("fetching"), NAMESPACE) as made:
-        kept = made.folder / CACHE
-        kept.mkdir()
-        kept.chmod(0o777)
-        _claim(made, kept)
+        made.add_claim(CACHE, made.folder / CACHE)
         made.helm("install", RELEASE, CHART, "-f", values(made, from_hub(hub, secret=SECRET)))
         yield made
         # Nobody waits for an answer of this engine.
@@ -95,17 +92,6 @@ def values(bench: Bench, model: Values, **more: Any) -> Path:
     clients = [{"ipBlock": {"cidr": f"{bench.cluster.setup.network.host}/32"}}]
     cache = {"type": "pvc", "existingClaim": CACHE}
     return bench.values(model=model, cache=cache, networkPolicy={"from": clients}, **more)
-
-
-def _claim(bench: Bench, folder: Path) -> None:
-    common = {"storageClassName": "", "accessModes": ["ReadWriteOnce"]}
-    size = {"storage": "1Gi"}
-    spec = {"capacity": size, "claimRef": {"namespace": NAMESPACE, "name": CACHE}, "hostPath": {"path": str(folder)}}
-    volume = {"metadata": {"name": f"{NAMESPACE}-{CACHE}"}, "spec": common | spec}
-    bench.cluster.api.create("/api/v1/persistentvolumes", volume)
-    claim = common | {"volumeName": f"{NAMESPACE}-{CACHE}", "resources": {"requests": size}}
-    path = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
-    bench.cluster.api.create(path, {"metadata": {"name": CACHE}, "spec": claim})
 
 
 def pods(bench: Bench, component: str = "engine") -> list[Values]:
