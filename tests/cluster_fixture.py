@@ -7,6 +7,8 @@ import pytest
 
 from local.cluster import Cluster
 from local.tiny_model import random_model
+from sizing.facts import load_facts
+from tests.helm.guarded import SGLANG_RELEASES
 from tools import get
 
 
@@ -17,7 +19,8 @@ def cluster() -> Iterator[Cluster]:
     default; it needs root and says what else is missing.
     """
     get.apt("cluster")
-    with Cluster(report=print, sglang="sglang-cuda12") as running:
+    default = load_facts().engines["sglang"].default_version.partition("-")[0]
+    with Cluster(report=print, sglang=SGLANG_RELEASES[default]) as running:
         running.gpus(1)
         yield running
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from local.cluster import Cluster
+from tests.helm.policies import enforced
 from tools.get import tool
 
 
@@ -11,3 +14,10 @@ from tools.get import tool
 def helm(request: pytest.FixtureRequest) -> Path:
     """Both helm lines that the chart supports, one after the other."""
     return Path(tool(request.param))
+
+
+@pytest.fixture(scope="module")
+def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """NetworkPolicies hold while the module's tests run."""
+    with enforced(cluster, tmp_path_factory.mktemp("policies")):
+        yield

@@ -25,20 +25,13 @@ from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_benc
 from tests.helm.bucket import Buckets
 from tests.helm.chart import CHART, Values
 from tests.helm.hub import COMMIT, Hub
-from tests.helm.policies import enforced
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, CACHE, TOKEN = "fetching", "kept", "hf_secret"
 SECRET, JOBS_SECRET, BUCKETS_SECRET = "hub-token", "token-of-the-job", "keys-of-the-bucket"
 WITH_ADAPTER = ["--enable-lora", "--lora-modules", "law=/adapters/law"]
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with enforced(cluster, tmp_path_factory.mktemp("policies")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ import pytest
 from local.cluster import Cluster
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
 from tests.helm.chart import CHART, Values, case, changed, rendered
-from tests.helm.policies import enforced
 from tools.get import tool
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, MONITORING, STRANGERS = "policed", "policed-monitoring", "policed-strangers"
 KEY = "sk-a-key-that-must-stay-unseen"
@@ -38,12 +37,6 @@ except urllib.error.HTTPError as refusal: answer = refusal
 print(answer.status, answer.headers["Retry-After"], answer.headers["Server"])
 """
 ROOM = f"{RELEASE}-waiting-room"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with enforced(cluster, tmp_path_factory.mktemp("policies")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,10 @@ from tests.helm.bench import DRAIN_S, LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, R
 from tests.helm.chart import CHART, Values, case, changed
 from tests.helm.gap import ready, seconds, stopped_at, the_gap_is_no_longer_than_it_must_be, wait_for_answers
 from tests.helm.guarded import ON_A_CPU
-from tests.helm.policies import enforced
 from tests.helm.traffic import CLEAN, OK, WHOLE, Record, Traffic
 from tools.get import tool
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, CACHE = "sglang", "kept"
 PLANNED = "qwen3.5-0.8b"  # SGLang ends an answer with its forced tool call: else a random model would go on and on
@@ -44,12 +43,6 @@ print(*{known["envs"].SGLANG_DG_CACHE_DIR.get(), *(os.environ[name] for name in 
 """
 KEEP = 'for folder in "$@"; do mkdir -p "$folder" && echo compiled > "$folder/kernel" || exit 1; done'
 FIND = 'for folder in "$@"; do cat "$folder/kernel" || exit 1; done'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with enforced(cluster, tmp_path_factory.mktemp("policies")):
-        yield
 
 
 @pytest.fixture(scope="module")
