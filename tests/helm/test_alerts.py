@@ -109,7 +109,8 @@ def watching(eks: Objects, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
         jobs = [job("guard", pod), job("kube-state-metrics", {}), job("dcgm-exporter", {})]
         server = stack.enter_context(prometheus.running(tmp_path_factory.mktemp("prometheus"), jobs, groups(eks)))
-        server.wait_for("rate(kube_pod_container_status_restarts_total[5m])")
+        # A rate is the difference of two scrapes.
+        server.wait_for(f"count(sum_over_time(up[5m]) >= 2) == {len(jobs)}")
         yield server
 
 
