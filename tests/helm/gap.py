@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from tests.helm.bench import PRE_STOP_S, Bench, wait_until
+from tests.helm.bench import DRAIN_S, PRE_STOP_S, Bench, wait_until
 from tests.helm.chart import Values
 from tests.helm.traffic import OK, WHOLE, Traffic
 
-HANDOVER_S, EXIT_S = 5, 15  # the chart's: how long a pod that has left says so, and what its process has to exit
 ANSWERS = 25  # at least five seconds of a fresh client's
 LINGERING = 1.5  # what a busy machine adds; half a start more would be somebody who lingers
 
@@ -33,7 +32,11 @@ def ready(bench: Bench, count: int) -> bool:
 
 def the_gap_is_no_longer_than_it_must_be(bench: Bench, seen: Traffic, old: Values, new: Values) -> None:
     """Nobody lingers: it is the old engine's last streams and exit, and the new one's start until it is warm."""
-    left = stopped_at(bench, old) + PRE_STOP_S - HANDOVER_S
+    [engine] = old["spec"]["containers"]
+    # What the chart gives a pod that has left to say so, and its process to exit.
+    handover_s = int(engine["lifecycle"]["preStop"]["exec"]["command"][-1].rpartition("sleep ")[2])
+    exit_s = old["spec"]["terminationGracePeriodSeconds"] - PRE_STOP_S - DRAIN_S
+    left = stopped_at(bench, old) + PRE_STOP_S - handover_s
     placed, warm = condition_at(new, "PodScheduled"), warm_at(bench, new)
     refused = seen.refusals_s()
     assert refused is not None
@@ -44,7 +47,7 @@ def the_gap_is_no_longer_than_it_must_be(bench: Bench, seen: Traffic, old: Value
         f"last refusal {last - left:.1f} s; longest stream {longest_stream:.1f} s"
     )
     assert first >= left
-    assert placed - left <= LINGERING * (HANDOVER_S + longest_stream + EXIT_S)
+    assert placed - left <= LINGERING * (handover_s + longest_stream + exit_s)
     assert last - left <= LINGERING * (warm - left)
 
 
