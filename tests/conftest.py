@@ -6,5 +6,7 @@ from tests.cluster_fixture import cluster, model_folder
 
 __all__ = ["cluster", "model_folder"]
 
+pytest_plugins = ["tests.suite.plugin"]
+
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")

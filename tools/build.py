@@ -139,8 +139,8 @@ def drop_go_caches() -> None:
 
 
 def _pip_flags(build: Build) -> list[str]:
-    listed = HERE / "python" / f"{build.name}.txt"
-    return ["--no-deps", "--require-hashes", "--only-binary=:all:", "--disable-pip-version-check", "-r", str(listed)]
+    flags = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--disable-pip-version-check"]
+    return [*flags, "-r", str(build.listed)]
 
 
 def _venv(shop: Workshop, final: Path) -> None:

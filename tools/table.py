@@ -64,8 +64,12 @@ class Build:
             return sorted(
                 path for path in (HERE / "go" / self.name).iterdir() if path.suffix in (".mod", ".sum", ".go")
             )
-        listed = HERE / "python" / f"{self.name}.txt"
-        return [listed, HERE / "stubs.py"] if "stub" in self.recipe else [listed]
+        return [self.listed, HERE / "stubs.py"] if "stub" in self.recipe else [self.listed]
+
+    @property
+    def listed(self) -> Path:
+        """The packages of a venv or wheel, each with its hash."""
+        return HERE / str(self.recipe.get("listed", f"python/{self.name}.txt"))
 
     @cached_property
     def folder(self) -> str:

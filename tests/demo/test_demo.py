@@ -2,66 +2,47 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
-import signal
 import subprocess
 import sys
 import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 WHOLE_DEMO_LIMIT_S = 900
-CLEANING_LIMIT_S = 120
+NOTHING = {"interfaces": [], "mounts": [], "folders": [], "processes": []}
+ALONE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 pytestmark = [pytest.mark.cluster, pytest.mark.pulumi]
 
 
-DEMO = [sys.executable, "-m", "demo"]
-EMBEDDED = {key: value for key, value in os.environ.items() if key != "MODEL"}  # the demo's own model
-MARKS = ("qwenkit-demo-", "qwenkit-cluster-", "-m demo", "standins.aws")
+@dataclass(frozen=True)
+class Ended:
+    """The demo's exit status, all that it printed, and what it left."""
+
+    status: int
+    said: str
+    left: dict[str, list[str]]
 
 
-def traces() -> dict[str, set[str]]:
-    """What a demo could leave: interfaces, mounts, folders, and processes that carry its marks."""
-    processes = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if any(mark in command for mark in MARKS):
-                processes.add(f"{entry.name} {command[:120]}")
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return {
-        "interfaces": {entry.name for entry in Path("/sys/class/net").iterdir() if entry.name.startswith("qwenkit")},
-        "mounts": {mount for mount in mounts if any(mark in mount for mark in MARKS)},
-        "folders": {str(path) for path in Path(tempfile.gettempdir()).glob("qwenkit-demo-*")}
-        | {str(path) for path in Path("/var/tmp").glob("qwenkit-cluster-*")},
-        "processes": processes,
-    }
+def demo(folder: Path, *stopped: str) -> Ended:
+    """The demo, run or *stopped* (step, seconds) in namespaces of its own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+        result = folder / "result.json"
+        command = [*ALONE, sys.executable, "-m", "tests.demo.alone", str(result), scratch, *stopped]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=WHOLE_DEMO_LIMIT_S
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Ended(**json.loads(result.read_text()))
 
 
-def new(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, set[str]]:
-    return {kind: after[kind] - before[kind] for kind in before if after[kind] - before[kind]}
-
-
-def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
-    before = traces()
-    done = subprocess.run(
-        DEMO,
-        cwd=ROOT,
-        env=EMBEDDED,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=WHOLE_DEMO_LIMIT_S,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+def test_the_demo_plans_places_serves_compares_and_leaves_nothing(tmp_path: Path) -> None:
+    ended = demo(tmp_path)
+    assert ended.status == 0, ended.said[-4000:]
     for words in (
         "1 of 5",
         "million output tokens",
@@ -71,33 +52,14 @@ def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
         "the engine reports",
         "nothing is left of it but the cached tools",
     ):
-        assert words in done.stdout, words
-    assert new(before, traces()) == {}
+        assert words in ended.said, words
+    assert ended.left == NOTHING
 
 
 @pytest.mark.parametrize("step", ["2 of 5", "3 of 5"])
-def test_the_demo_stopped_anywhere_in_a_step_leaves_nothing(step: str) -> None:
-    before = traces()
-    with subprocess.Popen(
-        DEMO,
-        cwd=ROOT,
-        env=EMBEDDED,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as running:
-        assert running.stdout is not None
-        said = []
-        for line in running.stdout:
-            said.append(line)
-            if step in line:
-                break
-        # Any moment of the step must do; a red run names the moment in its assertion.
-        moment_s = random.uniform(0.5, 12)
-        time.sleep(moment_s)
-        os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does: to everything in the foreground
-        rest, _ = running.communicate(timeout=CLEANING_LIMIT_S)
-    left = new(before, traces())
-    assert left == {}, f"{left} after {moment_s:.1f} s of {step}: {''.join(said)[-500:]}{rest[-2000:]}"
-    assert running.returncode == 130, rest[-2000:]
+def test_the_demo_stopped_anywhere_in_a_step_leaves_nothing(step: str, tmp_path: Path) -> None:
+    # Any moment of the step must do; a red run names the moment in its assertion.
+    moment_s = random.uniform(0.5, 12)
+    ended = demo(tmp_path, step, str(moment_s))
+    assert ended.left == NOTHING, f"{moment_s:.1f} s after {step}: {ended.said[-2500:]}"
+    assert ended.status == 130, f"{moment_s:.1f} s after {step}: {ended.said[-2000:]}"

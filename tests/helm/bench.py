@@ -146,7 +146,12 @@ def a_bench(
     release serves with are the values *serving*, else vLLM's.
     """
     cluster.namespace(namespace, enforce="restricted")
-    cluster.add_model(namespace, "model", model_folder)
-    yield Bench(cluster, folder, namespace, serving or vllm())
-    cluster.kubectl("delete", "namespace", namespace, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
-    cluster.kubectl("delete", "persistentvolume", f"{namespace}-model")
+    made = Bench(cluster, folder, namespace, serving or vllm())
+    try:
+        cluster.add_model(namespace, "model", model_folder)
+        yield made
+    finally:
+        # Nobody waits for an answer of this engine, and the next module wants its GPU, also after a failed install.
+        made.kubectl("delete", "deployments,jobs,pods", "--all", "--grace-period=1")
+        cluster.kubectl("delete", "namespace", namespace, "--wait=true", f"--timeout={LEFT_LIMIT_S}s")
+        cluster.kubectl("delete", "persistentvolume", f"{namespace}-model", "--ignore-not-found")

@@ -21,7 +21,7 @@ from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
 from tools.get import tool
 
-pytestmark = pytest.mark.cluster  # Debian's Prometheus wants root to be installed
+pytestmark = pytest.mark.prometheus
 
 HERE = Path(__file__).parent
 POD = 'namespace="qwen",pod="qwen-6d4cf56db6-x2x4z"'

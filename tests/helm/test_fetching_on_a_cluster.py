@@ -26,7 +26,7 @@ from tests.helm.bucket import Buckets
 from tests.helm.chart import CHART, Values
 from tests.helm.hub import COMMIT, Hub
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
+pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, CACHE, TOKEN = "fetching", "kept", "hf_secret"
 SECRET, JOBS_SECRET, BUCKETS_SECRET = "hub-token", "token-of-the-job", "keys-of-the-bucket"
@@ -71,8 +71,6 @@ def bench(cluster: Cluster, hub: Hub, model_folder: Path, tmp_path_factory: pyte
         made.add_claim(CACHE, made.folder / CACHE)
         made.helm("install", RELEASE, CHART, "-f", values(made, from_hub(hub, secret=SECRET)))
         yield made
-        # Nobody waits for an answer of this engine.
-        made.kubectl("delete", "deployments,pods", "--all", "--grace-period=1")
     cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-{CACHE}")
 
 
@@ -170,10 +168,12 @@ def test_the_engine_can_neither_read_the_token_nor_change_the_weights(bench: Ben
 
 def test_a_second_start_asks_the_hub_nothing(bench: Bench, hub: Hub) -> None:
     hub.asked.clear()
-    print(f"second start, from the claim: {replace_the_pod(bench):.1f} s")
-    assert bench.ask("/v1/chat/completions", chat(), bench.key())[0] == 200
+    bench.kubectl("delete", "pod", pod_name(bench))
+    # The engine then starts from the very files that the first one read.
+    wait_until(lambda: "nothing to fetch" in fetch_log(bench), LEFT_LIMIT_S, "the claim has all")
+    wait_until(lambda: "terminated" in fetching(bench).get("state", {}), LEFT_LIMIT_S, "the engine's turn")
+    assert fetching(bench)["state"]["terminated"]["exitCode"] == 0
     assert hub.asked == []
-    assert "nothing to fetch" in fetch_log(bench)
 
 
 def test_where_pods_are_offline_a_job_says_what_is_missing_and_so_does_the_pod_that_waits(

@@ -2,29 +2,33 @@
 The life of one release on a real cluster with the real engine (vLLM's CPU build, a tiny random model).
 
 The namespace enforces Pod Security "restricted"; the node has one GPU, which is a number in its status. The steps are
-those of a user, in their order: each test needs the ones before it.
+those of a user, in their order: installed with weights in a claim, upgraded to weights in an image, scaled to nothing,
+rolled back, uninstalled.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from local.cluster import Cluster
-from tests.helm.bench import LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from local.errors import LocalError
+from tests.helm import registry
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
 from tests.helm.chart import CHART
 from tools.get import tool
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.steps]
 
 NAMESPACE = "chart"
+WORKED_OUT = "import socket; print(*{socket.gethostbyname(name) for name in ('qwen', 'qwen.chart.svc')})"
 
 
 @pytest.fixture(scope="module")
@@ -158,34 +162,82 @@ def test_the_log_is_about_clients_and_not_about_the_waiting_room(bench: Bench) -
 
 
 @pytest.mark.usefixtures("ready")
-def test_an_upgrade_finishes_on_the_last_gpu_without_cutting_a_stream(bench: Bench) -> None:
-    key = bench.key()
-    _, seconds = bench.generate(200)
-    tokens = int(200 / seconds * 3 * PRE_STOP_S)  # still running when SIGTERM comes
-    with ThreadPoolExecutor(1) as client:
-        stream = client.submit(bench.generate, tokens)
-        print(f"upgrade on one GPU: {bench.upgrade(extraArgs=['--max-model-len', '4096']):.1f} s")
-        events, seconds = stream.result()
-    assert seconds > PRE_STOP_S, "the stream ended before the pod was told to leave: it proves nothing"
-    assert json.loads(events[-2])["usage"]["completion_tokens"] == tokens
-    assert bench.context_length() == 4096
-    assert bench.key() == key
+def test_the_pod_has_the_only_gpu_that_the_node_claims(bench: Bench) -> None:
+    [pod] = bench.pods()
+    node = json.loads(bench.cluster.kubectl("get", "node", pod["spec"]["nodeName"], "--output=json"))
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert node["status"]["allocatable"]["nvidia.com/gpu"] == "1"
 
 
 @pytest.mark.usefixtures("ready")
-def test_a_rollback_brings_the_first_arguments_back(bench: Bench) -> None:
+def test_a_pod_finds_a_service_by_its_name(bench: Bench) -> None:
+    assert f"http://{in_engine(bench, 'python3', '-c', WORKED_OUT).strip()}:80" == bench.cluster.service_url(
+        NAMESPACE, RELEASE
+    )
+
+
+def in_engine(bench: Bench, *command: str) -> str:
+    [pod] = bench.pods()
+    return bench.kubectl("exec", pod["metadata"]["name"], "--container", "engine", "--", *command)
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_engine_cannot_change_the_weights_of_a_claim(bench: Bench) -> None:
+    with pytest.raises(LocalError, match="Read-only file system"):
+        in_engine(bench, "touch", "/models/x")
+
+
+@pytest.fixture(scope="module")
+def weights(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The tiny model as an image, by its digest, in a registry that the node pulls from."""
+    with registry.serving(cluster, tmp_path_factory.mktemp("registry")) as address:
+        yield registry.pushed(address, model_folder, tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.mark.usefixtures("ready")
+def test_an_image_that_the_registry_lacks_is_told_by_describe(bench: Bench, weights: str) -> None:
+    wrong = f"{weights.partition('@')[0]}@sha256:{'0' * 64}"
+    bench.helm("upgrade", RELEASE, CHART, "-f", bench.values(model={"source": "image", "uri": wrong}))
+
+    def told() -> str:
+        return "".join(bench.kubectl("describe", "pod", pod["metadata"]["name"]) for pod in bench.pods())
+
+    wait_until(lambda: "ErrImagePull" in told(), LEFT_LIMIT_S, "the trouble is told")
+    wait_until(lambda: re.search(f'Failed to pull image "{wrong}": .* not found', told()) is not None, 20, "why")
+
+
+@pytest.mark.usefixtures("ready")
+def test_an_upgrade_on_the_last_gpu_brings_weights_of_an_image_and_keeps_the_key(bench: Bench, weights: str) -> None:
     key = bench.key()
-    started = time.monotonic()
-    bench.helm("rollback", RELEASE, "1", "--wait", f"--timeout={READY_LIMIT_S}s")
-    print(f"rollback on one GPU: {time.monotonic() - started:.1f} s")
-    assert bench.context_length() > 4096
-    assert bench.key() == key
+    image = {"source": "image", "uri": weights}
+    print(f"from a wrong digest to Ready: {bench.upgrade(model=image, extraArgs=['--max-model-len', '4096']):.1f} s")
+    status, body = bench.ask("/v1/chat/completions", chat(), key)
+    assert status == 200, body
+    assert bench.context_length() == 4096
+    with pytest.raises(LocalError, match="Read-only file system"):
+        in_engine(bench, "touch", "/models/x")
 
 
 @pytest.mark.usefixtures("ready")
 def test_helm_3_upgrades_the_release_too(bench: Bench) -> None:
     bench.upgrade("helm3", replicas=0)
     assert json.loads(bench.kubectl("get", "deployment", RELEASE, "--output=json"))["spec"]["replicas"] == 0
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_rollback_from_nothing_brings_the_first_engine_back(bench: Bench) -> None:
+    key, first = bench.key(), bench.helm("get", "manifest", RELEASE, "--revision", "1")
+    bench.helm("rollback", RELEASE, "1")
+    assert bench.helm("get", "manifest", RELEASE) == first
+    assert bench.key() == key
+
+    def started() -> bool:
+        return [
+            "running" in one["state"] for pod in bench.pods() for one in pod["status"].get("containerStatuses", [])
+        ] == [True]
+
+    # Ready it was in the first revision, by the same manifest.
+    wait_until(started, LEFT_LIMIT_S, "an engine is started")
 
 
 @pytest.mark.usefixtures("ready")

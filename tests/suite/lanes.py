@@ -1,0 +1,90 @@
+"""The lanes: which tests run in one process, what they start, what no two of them may use at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+TABLE = Path(__file__).parents[1] / "lanes.toml"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One process of pytest: the tests below *paths* (all without any) that carry *mark* (any without one)."""
+
+    name: str
+    about_s: float
+    starts: str
+    paths: tuple[str, ...] = ()
+    mark: str = ""
+    holds: tuple[str, ...] = ()
+
+    def takes(self, path: str, marks: Iterable[str]) -> bool:
+        """Whether a test in the file *path* (from the checkout) with *marks* belongs here."""
+        here = not self.paths or path.startswith(self.paths)
+        return here and (not self.mark or self.mark in marks)
+
+
+@dataclass(frozen=True)
+class Table:
+    lanes: tuple[Lane, ...]
+    places: dict[str, int]
+
+    def lane_of(self, path: str, marks: Iterable[str]) -> Lane:
+        """The first lane that takes the test; the last one of the table takes every test."""
+        asked = tuple(marks)
+        return next(lane for lane in self.lanes if lane.takes(path, asked))
+
+    def named(self, names: Iterable[str]) -> list[Lane]:
+        """
+        The lanes called *names*, or the groups of lanes whose names begin so.
+
+        Raises:
+            KeyError: a name that fits none; the message is the sentence to show.
+        """
+        found: list[Lane] = []
+        for name in names:
+            of_name = [lane for lane in self.lanes if lane.name == name or lane.name.startswith(f"{name}-")]
+            if not of_name:
+                raise KeyError(f"There is no lane {name!r}; there are {', '.join(lane.name for lane in self.lanes)}.")
+            found += [lane for lane in of_name if lane not in found]
+        return found
+
+
+def load(path: Path = TABLE) -> Table:
+    """The table of lanes. ValueError names a lane that holds something that there is no place for."""
+    raw = tomllib.loads(path.read_text())
+    places: dict[str, int] = raw["places"]
+    lanes = []
+    for name, entry in raw["lane"].items():
+        entry |= {key: tuple(entry[key]) for key in ("paths", "holds") if key in entry}
+        lanes.append(Lane(name=name, **entry))
+        if unknown := set(lanes[-1].holds) - set(places):
+            raise ValueError(f"lane {name} holds {', '.join(sorted(unknown))}; [places] has {', '.join(places)}")
+    return Table(tuple(lanes), places)
+
+
+def records() -> Path:
+    """Where runs leave durations, logs and junit files: outside every checkout."""
+    cache = Path(os.environ.get("QWENKIT_CACHE") or Path.home() / ".cache/qwenkit")
+    return cache / "suite"
+
+
+def durations(table: Table, folder: Path) -> dict[str, float]:
+    """Seconds of each lane: what it took on this machine the last time it passed, else what the table says."""
+    known = folder / "durations.json"
+    recorded: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
+    return {lane.name: recorded.get(lane.name, lane.about_s) for lane in table.lanes}
+
+
+def remember(folder: Path, seconds: dict[str, float]) -> None:
+    """Keep *seconds* of lanes for the next run."""
+    known = folder / "durations.json"
+    recorded = json.loads(known.read_text()) if known.exists() else {}
+    half = known.with_suffix(".half")
+    half.write_text(json.dumps(recorded | {name: round(took, 1) for name, took in seconds.items()}, indent=1))
+    half.replace(known)

@@ -1,0 +1,59 @@
+"""What the suite adds to pytest: lanes, modules whose tests are steps, and a word on what each lane starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.suite.lanes import Table, load
+
+# A lane that starts nothing of the kind would run such a test beside whatever else uses the machine.
+HEAVY = ("engine", "cluster", "host")
+FAILED_STEP = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--lane", help="only the tests of this lane of tests/lanes.toml")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "steps: the module's tests need each other in their order; one fails, all end")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    table, wanted = load(), config.getoption("--lane")
+    homes = [(item, _lane_name(table, item, config.rootpath)) for item in items]
+    if wanted is None:
+        return
+    config.hook.pytest_deselected(items=[item for item, home in homes if home != wanted])
+    items[:] = [item for item, home in homes if home == wanted]
+
+
+def _lane_name(table: Table, item: pytest.Item, root: Path) -> str:
+    marks = {mark.name for mark in item.iter_markers()}
+    lane = table.lane_of(item.path.relative_to(root).as_posix(), marks)
+    if unmet := [kind for kind in HEAVY if kind in marks and kind not in lane.holds]:
+        raise pytest.UsageError(
+            f"{item.nodeid} is marked {unmet[0]} and falls into the lane {lane.name}, which holds no {unmet[0]}: "
+            "give its module a lane in tests/lanes.toml"
+        )
+    return lane.name
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if earlier := _module(item).stash.get(FAILED_STEP, None):
+        pytest.skip(f"the step before it failed: {earlier}")
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    failed = call.excinfo is not None and not call.excinfo.errisinstance((pytest.skip.Exception, KeyboardInterrupt))
+    if failed and item.get_closest_marker("steps"):
+        _module(item).stash.setdefault(FAILED_STEP, item.name)
+
+
+def _module(item: pytest.Item) -> pytest.Module:
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return module

@@ -1,0 +1,174 @@
+"""The suite's own run, in a small checkout whose lanes fail, hang, leave things behind and are interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.suite import machine
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 120
+LANE = '[lane.{0}]\nabout_s = 1\nstarts = "nothing"\npaths = ["tests/test_{0}.py"]\n'
+LAST = '[lane.last]\nabout_s = 1\nstarts = "nothing"\n'
+PYPROJECT = """[tool.pytest.ini_options]
+faulthandler_timeout = 3
+faulthandler_exit_on_timeout = true
+"""
+LEAVES_A_PROCESS = """
+import subprocess
+def test_it(): subprocess.Popen(["sleep", "300"], start_new_session=True)
+"""
+LEAVES_A_FILE = """
+import os, pathlib
+def test_it(): pathlib.Path(os.environ["TMPDIR"], "forgotten").touch()
+"""
+STEPS = """
+import pytest
+pytestmark = pytest.mark.steps
+def test_first(): pass
+def test_second(): assert False
+def test_third(): raise SystemExit("must not run")
+"""
+HANGS = """
+import time
+def helper_that_hangs(): time.sleep(300)
+def test_it(): helper_that_hangs()
+"""
+WAITS = """
+import pathlib, time
+def test_it(tmp_path):
+    try:
+        pathlib.Path("begun").touch()
+        time.sleep(2)
+        time.sleep(2)
+    finally:
+        pathlib.Path("tidied").touch()
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with this suite and no tests."""
+    (tmp_path / "tests").mkdir()
+    for name in ("local", "standins", "tests/suite", "tests/__init__.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    return tmp_path
+
+
+def begin(checkout: Path, **lanes: str) -> subprocess.Popen[str]:
+    """``python -m tests.suite`` with *lanes*, name -> text of its one module."""
+    (checkout / "tests/lanes.toml").write_text("[places]\n" + "".join(map(LANE.format, lanes)) + LAST)
+    for name, text in lanes.items():
+        (checkout / f"tests/test_{name}.py").write_text(text)
+    environment = {**os.environ, "QWENKIT_CACHE": str(checkout / "cache")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.suite", *lanes],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(checkout: Path, **lanes: str) -> tuple[int, str]:
+    """Exit status and what was said."""
+    with begin(checkout, **lanes) as suite:
+        said, _ = suite.communicate(timeout=LIMIT_S)
+    return suite.returncode, said
+
+
+def test_a_lane_that_fails_takes_no_other_along(checkout: Path) -> None:
+    good = "def test_it(): pass\n"
+    status, said = run(checkout, bad="def test_it(): assert 1 == 2\n", good=good, better=good)
+    assert status == 1
+    assert "bad: FAILED tests/test_bad.py::test_it" in said
+    assert "assert 1 == 2" in said
+    assert said.splitlines()[-1] == "2 passed, 1 failed, 0 skipped"
+
+
+def test_a_lane_that_dies_or_runs_no_test_has_failed(checkout: Path) -> None:
+    status, said = run(checkout, dead="import os\ndef test_it(): os._exit(0)\n", empty="")
+    assert status == 1
+    assert said.splitlines()[-1] == "0 passed, 2 failed, 0 skipped"
+
+
+def test_a_test_that_hangs_ends_its_lane_with_its_stack(checkout: Path) -> None:
+    status, said = run(checkout, hangs=HANGS)
+    assert status == 1
+    assert "helper_that_hangs" in said
+
+
+def test_the_steps_after_one_that_failed_are_skipped(checkout: Path) -> None:
+    status, said = run(checkout, steps=STEPS)
+    assert status == 1
+    assert said.splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
+
+
+def test_what_a_lane_leaves_is_told_and_gone_and_the_run_is_red(checkout: Path) -> None:
+    status, said = run(checkout, process=LEAVES_A_PROCESS, file=LEAVES_A_FILE)
+    assert status == 1
+    assert "file forgotten" in said
+    [left] = re.findall(r"process (\d+): sleep 300", said)
+    # Where nobody buries it, an ended process keeps its number and loses its command.
+    command = Path(f"/proc/{left}/cmdline")
+    assert not command.exists() or command.read_bytes() == b""
+    assert said.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_lanes_tidy_up(checkout: Path, number: signal.Signals) -> None:
+    with begin(checkout, waits=WAITS) as suite:
+        until_there(checkout / "begun")
+        suite.send_signal(number)
+        said, _ = suite.communicate(timeout=LIMIT_S)
+    assert suite.returncode == 130, said
+    assert "stopping waits" in said
+    assert (checkout / "tidied").exists()
+
+
+def test_lanes_of_a_killed_run_end_by_themselves(checkout: Path) -> None:
+    with begin(checkout, waits=WAITS) as suite:
+        until_there(checkout / "begun")
+        suite.kill()
+    until_there(checkout / "tidied")
+
+
+def until_there(path: Path) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def own_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the claim of the run that this test is part of."""
+    monkeypatch.setattr(machine, "CLAIM", f"\0qwenkit-suite-test-{os.getpid()}")
+    monkeypatch.setattr(machine, "ASK_EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("own_claim")
+def test_a_second_run_says_whom_it_waits_for_and_then_has_its_turn() -> None:
+    said: list[str] = []
+    first, second = machine.claim(said.append), threading.Thread(target=lambda: machine.claim(said.append).close())
+    second.start()
+    deadline = time.monotonic() + LIMIT_S
+    while not said:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first.close()
+    second.join(LIMIT_S)
+    assert not second.is_alive()
+    assert said == [f"waiting: process {os.getpid()} in {Path.cwd()} runs its lanes; {machine.WHY}"]
