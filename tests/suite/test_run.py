@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ PYPROJECT = """[tool.pytest.ini_options]
 faulthandler_timeout = 3
 faulthandler_exit_on_timeout = true
 """
+GOOD = "def test_it(): pass\n"
 LEAVES_A_PROCESS = """
 import subprocess
 def test_it(): subprocess.Popen(["sleep", "300"], start_new_session=True)
@@ -55,15 +57,32 @@ def test_it(tmp_path):
 """
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run's exit status and what it said."""
+
+    status: int
+    said: str
+
+    def lane(self, name: str) -> str:
+        """How the lane *name* ended, without its seconds."""
+        [line] = re.findall(rf"^\S+  {name}: (\d+ passed.*)$", self.said, re.MULTILINE)
+        return re.sub(r" in \d+ s;", ";", line)
+
+
+def a_checkout(folder: Path) -> Path:
+    """*folder* as a checkout with this suite and no tests."""
+    (folder / "tests").mkdir()
+    for name in ("local", "standins", "tests/suite", "tests/__init__.py"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with this suite and no tests."""
-    (tmp_path / "tests").mkdir()
-    for name in ("local", "standins", "tests/suite", "tests/__init__.py"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
-    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
-    return tmp_path
+    return a_checkout(tmp_path)
 
 
 def begin(checkout: Path, **lanes: str) -> subprocess.Popen[str]:
@@ -82,49 +101,55 @@ def begin(checkout: Path, **lanes: str) -> subprocess.Popen[str]:
     )
 
 
-def run(checkout: Path, **lanes: str) -> tuple[int, str]:
-    """Exit status and what was said."""
-    with begin(checkout, **lanes) as suite:
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """One run of lanes that go wrong in every way, and two that do not."""
+    lanes = {
+        "bad": "def test_it(): assert 1 == 2\n",
+        "good": GOOD,
+        "better": GOOD,
+        "dead": "import os\ndef test_it(): os._exit(0)\n",
+        "empty": "",
+        "hangs": HANGS,
+        "steps": STEPS,
+        "process": LEAVES_A_PROCESS,
+        "file": LEAVES_A_FILE,
+    }
+    with begin(a_checkout(tmp_path_factory.mktemp("ended")), **lanes) as suite:
         said, _ = suite.communicate(timeout=LIMIT_S)
-    return suite.returncode, said
+    return Ended(suite.returncode, said)
 
 
-def test_a_lane_that_fails_takes_no_other_along(checkout: Path) -> None:
-    good = "def test_it(): pass\n"
-    status, said = run(checkout, bad="def test_it(): assert 1 == 2\n", good=good, better=good)
-    assert status == 1
-    assert "bad: FAILED tests/test_bad.py::test_it" in said
-    assert "assert 1 == 2" in said
-    assert said.splitlines()[-1] == "2 passed, 1 failed, 0 skipped"
+def test_a_lane_that_fails_takes_no_other_along_and_is_told_at_once_and_whole(ended: Ended) -> None:
+    assert ended.status == 1
+    assert "bad: FAILED tests/test_bad.py::test_it" in ended.said
+    assert "assert 1 == 2" in ended.said
+    assert ended.lane("good") == ended.lane("better") == "1 passed, 0 failed, 0 skipped; left behind: nothing"
 
 
-def test_a_lane_that_dies_or_runs_no_test_has_failed(checkout: Path) -> None:
-    status, said = run(checkout, dead="import os\ndef test_it(): os._exit(0)\n", empty="")
-    assert status == 1
-    assert said.splitlines()[-1] == "0 passed, 2 failed, 0 skipped"
+def test_a_lane_that_dies_or_runs_no_test_has_failed(ended: Ended) -> None:
+    assert ended.lane("dead") == ended.lane("empty") == "0 passed, 1 failed, 0 skipped; left behind: nothing"
 
 
-def test_a_test_that_hangs_ends_its_lane_with_its_stack(checkout: Path) -> None:
-    status, said = run(checkout, hangs=HANGS)
-    assert status == 1
-    assert "helper_that_hangs" in said
+def test_a_test_that_hangs_ends_its_lane_with_its_stack(ended: Ended) -> None:
+    assert ended.lane("hangs").startswith("0 passed, 1 failed")
+    assert "in helper_that_hangs" in ended.said
 
 
-def test_the_steps_after_one_that_failed_are_skipped(checkout: Path) -> None:
-    status, said = run(checkout, steps=STEPS)
-    assert status == 1
-    assert said.splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
+def test_the_steps_after_one_that_failed_are_skipped(ended: Ended) -> None:
+    assert ended.lane("steps").startswith("1 passed, 1 failed, 1 skipped")
 
 
-def test_what_a_lane_leaves_is_told_and_gone_and_the_run_is_red(checkout: Path) -> None:
-    status, said = run(checkout, process=LEAVES_A_PROCESS, file=LEAVES_A_FILE)
-    assert status == 1
-    assert "file forgotten" in said
-    [left] = re.findall(r"process (\d+): sleep 300", said)
+def test_what_a_lane_leaves_is_told_and_gone(ended: Ended) -> None:
+    assert ended.lane("file") == "1 passed, 0 failed, 0 skipped; left behind: file forgotten"
+    [left] = re.findall(r"left behind: process (\d+): sleep 300", ended.lane("process"))
     # Where nobody buries it, an ended process keeps its number and loses its command.
     command = Path(f"/proc/{left}/cmdline")
     assert not command.exists() or command.read_bytes() == b""
-    assert said.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
+
+
+def test_the_last_line_counts_every_lane(ended: Ended) -> None:
+    assert ended.said.splitlines()[-1] == "5 passed, 5 failed, 1 skipped"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
