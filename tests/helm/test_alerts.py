@@ -19,6 +19,7 @@ from tests.helm import prometheus
 from tests.helm.chart import Objects, case, changed
 from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
+from tests.waiting import wait_until
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster  # Debian's Prometheus wants root to be installed
@@ -128,7 +129,7 @@ def test_every_alerts_expression_is_over_series_that_exist(watching: Prometheus,
 
 
 def test_the_alerts_texts_carry_the_numbers(watching: Prometheus) -> None:
-    prometheus.wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(watching.firing()), 15, "both fire")
+    wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(watching.firing()), 15, "both fire")
     firing = watching.firing()
     assert firing["QwenGpuXid"]["annotations"]["summary"] == "GPU 1 of node-a reported Xid 79"
     assert "QwenNotReady" not in firing
