@@ -17,32 +17,27 @@ import pytest
 
 from local.cluster import Cluster
 from local.errors import LocalError
-from tests.helm.bench import RELEASE, Bench, a_bench, chat, wait_until
+from tests.children import child
+from tests.helm.bench import RELEASE, Bench, a_bench, chat
 from tests.helm.chart import CHART
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "image"
-SERVING = "serving on port "
+SERVING = re.compile(r"serving on port (\d+)\s")
 
 
 @pytest.fixture(scope="module")
-def registry(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry(cluster: Cluster) -> Iterator[str]:
     """Address of an empty registry that the node pulls from."""
     host = cluster.setup.network.host
-    log = tmp_path_factory.mktemp("registry") / "log"
-    with (
-        log.open("wb") as file,
-        subprocess.Popen([tool("crane"), "registry", "serve", "--address", f"{host}:0"], stderr=file) as serving,
-    ):
-        try:
-            wait_until(lambda: SERVING in log.read_text(), 30, "the registry serves")
-            address = f"{host}:{log.read_text().partition(SERVING)[2].split()[0]}"
-            cluster.add_registry(address)
-            yield address
-        finally:
-            serving.terminate()
+    with child([tool("crane"), "registry", "serve", "--address", f"{host}:0"]) as serving:
+        wait_until(lambda: SERVING.search(serving.said), 60, lambda: f"the registry serves: {serving.said}")
+        address = f"{host}:{SERVING.findall(serving.said)[0]}"
+        cluster.add_registry(address)
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def weights(registry: str, model_folder: Path, tmp_path_factory: pytest.TempPath
         env={**os.environ, "PATH": f"{tool('crane').parent}:{os.environ['PATH']}", "image": f"{registry}/tiny:1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert done.returncode == 0, done.stderr
