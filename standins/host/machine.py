@@ -32,7 +32,7 @@ from standins.host.repository import repositories
 from standins.host.rootfs import rootfs
 
 REBOOT = 133  # systemd-nspawn's exit status when the system inside asked for a reboot
-BOOT_LIMIT_S = 60
+BOOT_LIMIT_S = 300  # for one that hangs, on a machine however busy
 STOP_LIMIT_S = 30
 PCI_ENTRY = {"vendor": "0x10de", "device": "0x2684", "class": "0x030000"}  # AD102, GeForce RTX 4090
 

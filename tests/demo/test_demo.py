@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.children import child
 
 ROOT = Path(__file__).parents[2]
 WHOLE_DEMO_LIMIT_S = 900
@@ -51,17 +52,9 @@ def new(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, se
 
 def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
     before = traces()
-    done = subprocess.run(
-        DEMO,
-        cwd=ROOT,
-        env=EMBEDDED,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=WHOLE_DEMO_LIMIT_S,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    with child(DEMO, cwd=ROOT, env=EMBEDDED) as running:
+        code, said = running.exit_code(WHOLE_DEMO_LIMIT_S), running.said
+    assert code == 0, said[-4000:]
     for words in (
         "1 of 5",
         "million output tokens",
@@ -71,33 +64,20 @@ def test_the_demo_plans_places_serves_compares_and_leaves_nothing() -> None:
         "the engine reports",
         "nothing is left of it but the cached tools",
     ):
-        assert words in done.stdout, words
+        assert words in said, words
     assert new(before, traces()) == {}
 
 
 @pytest.mark.parametrize("step", ["2 of 5", "3 of 5"])
 def test_the_demo_stopped_anywhere_in_a_step_leaves_nothing(step: str) -> None:
     before = traces()
-    with subprocess.Popen(
-        DEMO,
-        cwd=ROOT,
-        env=EMBEDDED,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as running:
-        assert running.stdout is not None
-        said = []
-        for line in running.stdout:
-            said.append(line)
-            if step in line:
-                break
+    with child(DEMO, cwd=ROOT, env=EMBEDDED, start_new_session=True) as running:
+        running.wait_to_say(step, WHOLE_DEMO_LIMIT_S)
         # Any moment of the step must do; a red run names the moment in its assertion.
         moment_s = random.uniform(0.5, 12)
         time.sleep(moment_s)
-        os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does: to everything in the foreground
-        rest, _ = running.communicate(timeout=CLEANING_LIMIT_S)
+        os.killpg(running.process.pid, signal.SIGINT)  # as Ctrl-C does: to everything in the foreground
+        code, said = running.exit_code(CLEANING_LIMIT_S), running.said
     left = new(before, traces())
-    assert left == {}, f"{left} after {moment_s:.1f} s of {step}: {''.join(said)[-500:]}{rest[-2000:]}"
-    assert running.returncode == 130, rest[-2000:]
+    assert left == {}, f"{left} after {moment_s:.1f} s of {step}: {said[-2500:]}"
+    assert code == 130, said[-2500:]

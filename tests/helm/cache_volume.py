@@ -66,4 +66,5 @@ class Place:
             return process.exit_code(LIMIT_S), process.said
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.weights)) for path in self.weights.rglob("*") if path.is_file()}
+        found = [Path(folder, name) for folder, _, names in os.walk(self.weights) for name in names]
+        return {str(path.relative_to(self.weights)) for path in found}

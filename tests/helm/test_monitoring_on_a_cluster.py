@@ -96,9 +96,10 @@ def install(bench: Bench) -> list[str | Path]:
 
 @pytest.fixture(scope="module")
 def watched(bench: Bench, install: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    limit = f"--timeout={patience(30):.0f}s"
     for path in CRDS.glob("*.monitoring.coreos.com.yaml"):
         bench.cluster.kubectl("apply", "--server-side", f"--filename={path}")
-        bench.cluster.kubectl("wait", "--for=condition=Established", f"crd/{path.stem}", "--timeout=240s")
+        bench.cluster.kubectl("wait", "--for=condition=Established", f"crd/{path.stem}", limit)
     with ExitStack() as stack:
         bench.helm(*install)
         stack.callback(bench.helm, "uninstall", RELEASE, "--wait")

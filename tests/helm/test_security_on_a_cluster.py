@@ -19,7 +19,7 @@ from local.cluster import Cluster
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench
 from tests.helm.chart import CHART, Values, case, changed, rendered
 from tests.helm.reach import Asked, Target
-from tests.waiting import wait_until
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
@@ -64,8 +64,9 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
 def starting(bench: Bench) -> Bench:
     """Installed; the engine needs its time."""
     bench.kubectl("create", "secret", "generic", "team-key", f"--from-literal=token={KEY}")
+    limit = f"--timeout={patience(60):.0f}s"
     for namespace in PLACES:
-        bench.cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/client", "--timeout=480s")
+        bench.cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/client", limit)
     bench.helm("install", RELEASE, CHART, "-f", values(bench))
     return bench
 
