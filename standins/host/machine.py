@@ -52,7 +52,7 @@ class Machine:
     def ssh_command(self) -> list[str]:
         """``ssh`` to root on the host, up to and including the destination."""
         return [
-            "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes",
+            "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-o", "IdentitiesOnly=yes",
             "-o", f"UserKnownHostsFile={self.known_hosts_file}", "-i", str(self.key_file), f"root@{self.address}",
         ]  # fmt: skip
 

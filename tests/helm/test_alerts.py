@@ -19,7 +19,7 @@ from tests.helm import prometheus
 from tests.helm.chart import Objects, case, changed
 from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
-from tests.waiting import wait_until
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = pytest.mark.cluster  # Debian's Prometheus wants root to be installed
@@ -43,7 +43,7 @@ def eks() -> Objects:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     prometheus.install()
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=patience(60), check=False)
 
 
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each["name"])

@@ -18,7 +18,7 @@ from tests.waiting import patience
 pytestmark = pytest.mark.cluster
 
 READY_LIMIT_S = 240
-ANSWER_LIMIT_S = 300  # for an engine that hangs, on a machine however busy
+ANSWER_LIMIT_S, GONE_LIMIT_S = 300, 600  # for what hangs, on a machine however busy
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
 
 
@@ -39,7 +39,7 @@ def served(cluster: Cluster, model_folder: Path) -> Iterator[Served]:
     with ExitStack() as ending:
 
         def delete(kind: str, name: str) -> None:
-            ending.callback(cluster.kubectl, "delete", kind, name, "--ignore-not-found", "--timeout=600s")
+            ending.callback(cluster.kubectl, "delete", kind, name, "--ignore-not-found", f"--timeout={GONE_LIMIT_S}s")
 
         delete("persistentvolume", "local-test-model")
         delete("namespace", "local-test")

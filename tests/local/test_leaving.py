@@ -18,7 +18,7 @@ from local.components import BINARIES
 from local.errors import LocalError
 from local.place import Place, places
 from tests.children import Child, child
-from tests.waiting import wait_until
+from tests.waiting import patience, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -87,7 +87,7 @@ def test_after_down_nothing_is_left(place: Place) -> None:
         pods = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sleeper"}}
         container = {"name": "c", "image": cluster.engine_image, "command": ["sleep", "600"]}
         cluster.api.create("/api/v1/namespaces/default/pods", pods | {"spec": {"containers": [container]}})
-        cluster.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=120s")
+        cluster.kubectl("wait", "pod/sleeper", "--for=condition=Ready", f"--timeout={patience(120):.0f}s")
         networks = networks_of(place)
         assert len(networks) == 2, "the cluster's and the pod's"
         assert len(traces(place, networks)) > 10
