@@ -39,10 +39,10 @@ def remove(name: str) -> None:
 
 
 def _remove_tree(group: Path) -> None:
-    for child in group.iterdir():
-        if child.is_dir():
-            _remove_tree(child)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # still in use, or gone meanwhile
+        for child in group.iterdir():
+            if child.is_dir():
+                _remove_tree(child)
         group.rmdir()
 
 

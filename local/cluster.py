@@ -32,6 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 # Limits hold with other work on the machine; alone, each step takes a few seconds.
 SUPERVISOR_LIMIT_S = 20
 CONTAINERD_LIMIT_S = 30
+IMPORT_LIMIT_S = 600
 API_LIMIT_S = 120
 NODE_LIMIT_S = 120
 ACCOUNT_LIMIT_S = 60
@@ -325,6 +326,8 @@ class Cluster:
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         ) as importing:
+            giving_up = threading.Timer(IMPORT_LIMIT_S, importing.kill)
+            giving_up.start()
             try:
                 assert importing.stdin is not None
                 with contextlib.suppress(BrokenPipeError):
@@ -333,9 +336,12 @@ class Cluster:
             except BaseException:
                 importing.kill()
                 raise
+            finally:
+                giving_up.cancel()
         if importing.returncode:
             self._check_alive("containerd")
-            raise LocalError(f"ctr could not import the images: {complaint.decode().strip()}")
+            words = complaint.decode().strip() or f"it ended with {importing.returncode}"
+            raise LocalError(f"ctr could not import the images: {words}")
 
     def _names_command(self) -> list[str]:
         listen = components.dns_address(self.setup)

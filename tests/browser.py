@@ -15,8 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.children import exit_code
+from tests.waiting import wait_for_input
+
 PROGRAM = "chromium-headless-shell"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--remote-debugging-pipe")
+ANSWER_LIMIT_S = 60
 COUNT_COLOURS = """(async (png) => {
   const image = new Image();
   image.src = "data:image/png;base64," + png;
@@ -48,7 +52,8 @@ class Browser:
         )
         for number in (its_in, its_out, *passed):
             os.close(number)
-        self.commands, self.answers = os.fdopen(own_out, "wb", buffering=0), os.fdopen(own_in, "rb")
+        self.commands, self.answers = os.fdopen(own_out, "wb", buffering=0), os.fdopen(own_in, "rb", buffering=0)
+        self.pending = b""
         self.number, self.session = 0, ""
         self.events: list[dict[str, Any]] = []
         self.counting, self.session = (
@@ -71,10 +76,15 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.session = ""
-        self.call("Browser.close")
-        self.commands.close()
-        self.answers.close()
-        self.process.wait(timeout=20)
+        try:
+            self.call("Browser.close")
+        finally:
+            self.commands.close()
+            self.answers.close()
+            try:
+                exit_code(self.process, 20, f"{PROGRAM} closes")
+            finally:
+                self.process.kill()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The result of a DevTools command; what happened meanwhile goes to ``events``."""
@@ -90,10 +100,12 @@ class Browser:
         return result
 
     def _next(self) -> dict[str, Any]:
-        text = bytearray()
-        while (byte := self.answers.read(1)) not in (b"\0", b""):
-            text += byte
-        assert text, f"{PROGRAM} ended: {self.process.poll()}"
+        while b"\0" not in self.pending:
+            wait_for_input(self.answers.fileno(), ANSWER_LIMIT_S, f"{PROGRAM} answers")
+            more = self.answers.read(65536)
+            assert more, f"{PROGRAM} ended: {self.process.poll()}"
+            self.pending += more
+        text, _, self.pending = self.pending.partition(b"\0")
         answer: dict[str, Any] = json.loads(text)
         return answer
 

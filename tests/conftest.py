@@ -3,8 +3,9 @@
 from hypothesis import settings
 
 from tests.cluster_fixture import cluster, model_folder
+from tests.conclusive import pytest_runtest_protocol, pytest_terminal_summary
 
-__all__ = ["cluster", "model_folder"]
+__all__ = ["cluster", "model_folder", "pytest_runtest_protocol", "pytest_terminal_summary"]
 
 pytest_plugins = ["tests.suite.plugin"]
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import select
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from standins.aws.cloud import Cloud
 
 ROOT = Path(__file__).parents[2]
 LANGUAGE_PLUGIN = "pulumi-language-python"
+START_LIMIT_S, END_LIMIT_S = 300, 60  # for one that hangs, on a machine however busy
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,17 @@ def stand_in_for_aws(folder: Path, pulumi: Path) -> Iterator[StandInAws]:
     assert provider.stdout is not None
     with provider:
         try:
+            speaks, _, _ = select.select([provider.stdout], [], [], START_LIMIT_S)
+            if not speaks:
+                raise TimeoutError(f"the stand-in for AWS did not start within {START_LIMIT_S} s")
             port = int(provider.stdout.readline())
             yield StandInAws(project, environment | {"PULUMI_DEBUG_PROVIDERS": f"aws:{port}"}, cloud)
         finally:
             provider.stdin.close()  # it ends when this does, also when this process is killed
-            provider.wait(timeout=10)
+            try:
+                provider.wait(timeout=END_LIMIT_S)
+            finally:
+                provider.kill()
 
 
 def _copy_project(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -17,10 +18,15 @@ def sweep() -> None:
     """Remove namespaces (their links go along) and folders whose owning process is no more."""
     for namespace in NAMESPACES.glob("qwenkit-host-*"):
         if _is_orphan(namespace):
-            subprocess.run(["ip", "netns", "delete", namespace.name], check=True)
+            done = subprocess.run(
+                ["ip", "netns", "delete", namespace.name], capture_output=True, text=True, check=False
+            )
+            if done.returncode and namespace.exists():  # else another sweep was quicker
+                raise RuntimeError(f"ip netns delete {namespace.name}: {done.stderr.strip()}")
     for folder in cache_dir().glob("run-*"):
         if _is_orphan(folder):
-            shutil.rmtree(folder)
+            with contextlib.suppress(FileNotFoundError):  # likewise
+                shutil.rmtree(folder)
 
 
 def _is_orphan(path: Path) -> bool:

@@ -32,7 +32,7 @@ from standins.host.repository import repositories
 from standins.host.rootfs import rootfs
 
 REBOOT = 133  # systemd-nspawn's exit status when the system inside asked for a reboot
-BOOT_LIMIT_S = 60
+BOOT_LIMIT_S = 300  # for one that hangs, on a machine however busy
 STOP_LIMIT_S = 30
 PCI_ENTRY = {"vendor": "0x10de", "device": "0x2684", "class": "0x030000"}  # AD102, GeForce RTX 4090
 
@@ -52,7 +52,7 @@ class Machine:
     def ssh_command(self) -> list[str]:
         """``ssh`` to root on the host, up to and including the destination."""
         return [
-            "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes",
+            "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-o", "IdentitiesOnly=yes",
             "-o", f"UserKnownHostsFile={self.known_hosts_file}", "-i", str(self.key_file), f"root@{self.address}",
         ]  # fmt: skip
 

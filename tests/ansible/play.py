@@ -45,6 +45,7 @@ def play(inventory: Path, *arguments: str, variables: Mapping[str, object] | Non
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "home-server.yml", "-i", str(inventory)]
     extra = ["-e", json.dumps(dict(variables))] if variables else []
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(inventory.parent / "cp")}
+    environment["ANSIBLE_TIMEOUT"] = "120"  # to connect; the default of 10 s is for a machine that is not busy
     started = time.monotonic()
     done = subprocess.run(
         [*command, *arguments, *extra], cwd=ANSIBLE, env=environment, capture_output=True, text=True, check=False

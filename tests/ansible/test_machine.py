@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,13 @@ import pytest
 from standins.host.cache import cache_dir
 from standins.host.leftovers import sweep
 from tests.ansible.conftest import Host
+from tests.children import child
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+BOOT_LIMIT_S = 300
 BOOT_AND_WAIT = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits "ignore"
@@ -49,16 +51,11 @@ def test_it_reaches_nothing_but_its_mirror(virgin: Host) -> None:
 
 def _interrupted_by(number: signal.Signals) -> Path:
     """Boot a host in a process of its own and send it *number*; the folder that the host lived in."""
-    command = [sys.executable, "-c", BOOT_AND_WAIT]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
-        try:
-            assert owner.stdout
-            folder = Path(owner.stdout.readline().strip())
-            assert _traces("interrupted")["processes"]
-            owner.send_signal(number)
-            owner.wait(60)
-        finally:
-            owner.kill()
+    with child([sys.executable, "-c", BOOT_AND_WAIT], cwd=CHECKOUT, stderr=subprocess.DEVNULL) as owner:
+        folder = Path(owner.line(BOOT_LIMIT_S))
+        assert _traces("interrupted")["processes"]
+        owner.process.send_signal(number)
+        owner.exit_code(60)
     return folder
 
 
@@ -72,10 +69,7 @@ def test_ctrl_c_leaves_nothing_of_it() -> None:
 def test_a_killed_owner_takes_it_along_and_the_next_host_clears_up_behind_it() -> None:
     before = _traces("interrupted")
     folder = _interrupted_by(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while _traces("interrupted")["processes"]:
-        assert time.monotonic() < deadline, "the host lives on without its owner"
-        time.sleep(0.2)
+    wait_until(lambda: not _traces("interrupted")["processes"], 60, "the host has ended with its owner")
     sweep()
     assert _traces("interrupted") == before
     assert not folder.exists()

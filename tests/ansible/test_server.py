@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 
 import pytest
 
 from tests.ansible.conftest import Server
 from tests.ansible.play import play
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
@@ -76,10 +76,7 @@ def test_a_release_whose_upgrade_was_cut_off_is_brought_back(server: Server) -> 
     status = f"{kubeconfig} helm -n qwen status qwen --output json"
     upgrade = f"helm -n qwen upgrade qwen {chart} --reuse-values --set drain.seconds=45 --wait --timeout 300s"
     server.machine.run(f"systemd-run --unit cut-off --setenv HOME=/root --setenv {kubeconfig} sh -c '{upgrade}'")
-    deadline = time.monotonic() + 60
-    while '"pending-upgrade"' not in server.machine.run(status).stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: '"pending-upgrade"' in server.machine.run(status).stdout, 60, "the upgrade has begun")
     server.machine.run("systemctl kill --signal KILL cut-off")
     assert '"pending-upgrade"' in server.machine.run(status).stdout
     mended = play(server.inventory, "--tags", "serve").succeeded()

@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml
 
 from local.cluster import Cluster
 from tests.helm.chart import CHART, Values, case, changed
+from tests.waiting import wait_until as wait_until
 from tools.get import tool
 
 RELEASE = "qwen"
@@ -119,13 +120,6 @@ class Bench:
         _, body = self.ask("/v1/models", key=self.key())
         length: int = json.loads(body)["data"][0]["max_model_len"]
         return length
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
-        time.sleep(0.5)
 
 
 def vllm() -> Values:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.children import child
 from tools.get import tool
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own example
+START_LIMIT_S = 60
 
 
 @dataclass
@@ -22,9 +23,5 @@ class Buckets:
 def serving(folder: Path, address: str = "127.0.0.1") -> Iterator[Buckets]:
     """Every folder in *folder* is a bucket while the block runs, for who has KEY and SECRET."""
     command = [tool("s3"), "-folder", folder, "-address", f"{address}:0", "-key", KEY, "-secret", SECRET]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield Buckets(f"http://{server.stdout.readline().strip()}")
-        finally:
-            server.terminate()
+    with child(command, stderr=None) as server:
+        yield Buckets(f"http://{server.line(START_LIMIT_S)}")

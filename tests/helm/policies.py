@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.cluster import Cluster
+from tests.children import end
 from tools.get import tool
 
 ENDED_LIMIT_S = 120
@@ -31,7 +32,6 @@ def enforced(cluster: Cluster, folder: Path) -> Iterator[None]:
             yield
             assert enforcer.poll() is None, log.read_text()
         finally:
-            enforcer.terminate()
-            enforcer.wait(ENDED_LIMIT_S)
+            end(enforcer, ENDED_LIMIT_S)
     rules = subprocess.run([*inside, "iptables-save"], capture_output=True, text=True, check=True).stdout
     assert "KUBE-POD-FW" not in rules

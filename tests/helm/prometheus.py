@@ -17,13 +17,15 @@ from typing import Any
 
 import yaml
 
-from tests.helm.bench import wait_until
+from tests.children import end
 from tests.helm.chart import Values
-from tests.helm.guarded import free_port
+from tests.ports import free_port
+from tests.waiting import wait_until
 from tools import get
 
 SCRAPED_EVERY_S = 1
 START_LIMIT_S = 30
+ANSWER_LIMIT_S = 120  # a client's cannot be moved while it waits: for a server that hangs
 
 
 def install() -> None:
@@ -41,7 +43,9 @@ class Prometheus:
     url: str
 
     def get(self, path: str, **query: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=ANSWER_LIMIT_S
+        ) as answer:
             return json.load(answer)["data"]
 
     def series(self, expression: str) -> list[Values]:
@@ -84,17 +88,19 @@ def running(folder: Path, scraped: list[Values], rules: list[Values] | None = No
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as server:
         try:
             wait_until(
-                lambda: answers(f"http://{address}/-/ready") or server.poll() is not None, START_LIMIT_S, "ready"
+                lambda: answers(f"http://{address}/-/ready") or server.poll() is not None,
+                START_LIMIT_S,
+                "Prometheus is ready",
             )
             assert server.poll() is None, (folder / "log").read_text()[-1000:]
             yield Prometheus(f"http://{address}")
         finally:
-            server.terminate()
+            end(server)
 
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER_LIMIT_S) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

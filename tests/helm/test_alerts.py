@@ -19,6 +19,7 @@ from tests.helm import prometheus
 from tests.helm.chart import Objects, case, changed
 from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = pytest.mark.prometheus
@@ -42,7 +43,7 @@ def eks() -> Objects:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     prometheus.install()
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=patience(60), check=False)
 
 
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each["name"])
@@ -128,7 +129,7 @@ def test_every_alerts_expression_is_over_series_that_exist(watching: Prometheus,
 
 
 def test_the_alerts_texts_carry_the_numbers(watching: Prometheus) -> None:
-    prometheus.wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(watching.firing()), 15, "both fire")
+    wait_until(lambda: {"QwenGpuXid", "QwenRestarted"} <= set(watching.firing()), 15, "both fire")
     firing = watching.firing()
     assert firing["QwenGpuXid"]["annotations"]["summary"] == "GPU 1 of node-a reported Xid 79"
     assert "QwenNotReady" not in firing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.helm.chart import Objects, Values, rendered
 from tests.helm.monitoring import CRDS
 from tests.helm.test_autoscaling import EKS, KEDA, LWS
 from tests.helm.test_groups import CASES
+from tests.waiting import patience
 
 pytestmark = pytest.mark.cluster
 NAMESPACE = "kinds"
@@ -25,14 +27,15 @@ def kinds(cluster: Cluster) -> Iterator[Cluster]:
     files = [
         str(CRDS / f"{name}.yaml") for name in ("scaledobjects.keda.sh", "leaderworkersets.leaderworkerset.x-k8s.io")
     ]
-    for file in files:
-        cluster.kubectl("create", "--filename", file)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", file)
-    cluster.namespace(NAMESPACE)
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE)
-    for file in files:
-        cluster.kubectl("delete", "--filename", file)
+    limit = f"--timeout={patience(60):.0f}s"
+    with ExitStack() as ending:
+        for file in files:
+            cluster.kubectl("create", "--filename", file)
+            ending.callback(cluster.kubectl, "delete", "--filename", file)
+            cluster.kubectl("wait", "--for=condition=Established", limit, "--filename", file)
+        cluster.namespace(NAMESPACE)
+        ending.callback(cluster.kubectl, "delete", "namespace", NAMESPACE)
+        yield cluster
 
 
 def accept(cluster: Cluster, item: Values) -> None:

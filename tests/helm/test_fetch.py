@@ -7,15 +7,14 @@ A stand-in hub refuses, lies and breaks off; what counts is what lies on the dis
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helm.bench import wait_until
 from tests.helm.cache_volume import LIMIT_S, Place
 from tests.helm.hub import COMMIT, Hub, serving
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -82,12 +81,9 @@ def test_a_connection_cut_halfway_goes_on_where_it_broke_off(place: Place, hub: 
 def test_killed_halfway_it_goes_on_and_finished_files_are_not_fetched_again(place: Place, hub: Hub) -> None:
     hub.repositories["Qwen/tiny"] = {"config.json": b"{}", "model.safetensors": SHARD}
     hub.cut_after_bytes = 2_000_000
-    process = place.start(hub)
-    assert process.stdout is not None
-    assert any("trying again" in line for line in process.stdout)
-    wait_until(lambda: place.files() >= {"config.json"}, LIMIT_S, "the other file has come")
-    process.kill()
-    process.communicate(timeout=LIMIT_S)
+    with place.started(hub) as process:
+        process.wait_to_say("trying again", LIMIT_S)
+        wait_until(lambda: place.files() >= {"config.json"}, LIMIT_S, "the other file has come")
     hub.asked.clear()
     assert place.run(hub)[0] == 0
     assert hub.fetched() == ["model.safetensors"]
@@ -143,12 +139,10 @@ def test_trouble_is_one_sentence_where_a_person_looks(what: str, place: Place, h
 def test_the_same_trouble_again_is_no_crash_loop_and_what_is_mended_is_found(place: Place, hub: Hub) -> None:
     hub.gated = {"Qwen/tiny"}
     assert place.run(hub, secret="s")[0] == 1
-    process = place.start(hub, secret="s")  # as the kubelet does
-    assert process.stdout is not None
-    assert any("looking again" in line for line in process.stdout)
-    place.secret(token=TOKEN)
-    said, _ = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, said
+    with place.started(hub, secret="s") as process:  # as the kubelet does
+        process.wait_to_say("looking again", LIMIT_S)
+        place.secret(token=TOKEN)
+        assert process.exit_code(LIMIT_S) == 0, process.said
 
 
 def test_a_full_disk_is_told_before_the_first_byte_with_both_numbers(place: Place, hub: Hub) -> None:
@@ -180,24 +174,18 @@ def test_earlier_weights_of_the_release_make_room_and_others_stay(place: Place, 
 
 
 def test_who_waits_says_what_the_job_says_and_ends_with_it(place: Place, hub: Hub) -> None:
-    waiting = place.start(hub, "--wait")
-    hub.gated = {"Qwen/tiny"}
-    assert place.run(hub)[0] == 1
-    assert waiting.stdout is not None
-    assert any("Qwen/tiny is gated" in line for line in waiting.stdout)
-    hub.gated = set()
-    (place.folder / "trouble").unlink()
-    assert place.run(hub)[0] == 0
-    waiting.communicate(timeout=LIMIT_S)
-    assert waiting.returncode == 0
+    with place.started(hub, "--wait") as waiting:
+        hub.gated = {"Qwen/tiny"}
+        assert place.run(hub)[0] == 1
+        waiting.wait_to_say("Qwen/tiny is gated", LIMIT_S)
+        hub.gated = set()
+        (place.folder / "trouble").unlink()
+        assert place.run(hub)[0] == 0
+        assert waiting.exit_code(LIMIT_S) == 0, waiting.said
 
 
 def test_it_ends_at_once_when_it_is_told_to(place: Place, hub: Hub) -> None:
-    waiting = place.start(hub, "--wait")
-    assert waiting.stdout is not None
-    assert "the Job has not begun" in waiting.stdout.readline()
-    started = time.monotonic()
-    waiting.terminate()
-    assert waiting.wait(timeout=LIMIT_S) == 143
-    assert time.monotonic() - started < LIMIT_S / 2
-    waiting.stdout.close()
+    with place.started(hub, "--wait") as waiting:
+        assert "the Job has not begun" in waiting.line(LIMIT_S)
+        waiting.process.terminate()
+        assert waiting.exit_code(LIMIT_S / 2) == 143

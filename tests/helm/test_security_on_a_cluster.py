@@ -9,30 +9,36 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from local.cluster import Cluster
-from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench
 from tests.helm.chart import CHART, Values, case, changed, rendered
+from tests.helm.reach import Asked, Target
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, MONITORING, STRANGERS = "policed", "policed-monitoring", "policed-strangers"
 KEY = "sk-a-key-that-must-stay-unseen"
-POLICY_LIMIT_S = 20
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
-RESOLVE = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+PLACES = (NAMESPACE, MONITORING, STRANGERS)
+ITSELF = ("127.0.0.1", 8000)
+EXEC_LIMIT_S = 300
 # A client that any other pod could talk to, if it may.
-LISTEN = (
-    "import signal, socket; s = socket.create_server(('', 8000)); signal.signal(15, lambda *_: exit()); signal.pause()"
-)
+LISTEN = """
+import signal, socket
+signal.signal(signal.SIGTERM, lambda *_: exit())
+with socket.create_server(("", 8000)) as server:
+    while True: server.accept()[0].close()
+"""
 ASK = """
 import sys, urllib.error, urllib.request
-try: answer = urllib.request.urlopen(f"http://{sys.argv[1]}/health", timeout=5)
+try: answer = urllib.request.urlopen(f"http://{sys.argv[1]}/health", timeout=60)
 except urllib.error.HTTPError as refusal: answer = refusal
 print(answer.status, answer.headers["Retry-After"], answer.headers["Server"])
 """
@@ -42,24 +48,25 @@ ROOM = f"{RELEASE}-waiting-room"
 @pytest.fixture(scope="module")
 def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The release with a key of the user's own, and a client in each of three namespaces."""
-    with a_bench(cluster, model_folder, tmp_path_factory.mktemp("values"), NAMESPACE) as made:
+    with ExitStack() as ending:
+        made = ending.enter_context(a_bench(cluster, model_folder, tmp_path_factory.mktemp("values"), NAMESPACE))
         for namespace in (MONITORING, STRANGERS):
             cluster.namespace(namespace)
-        for namespace in (NAMESPACE, MONITORING, STRANGERS):
+            ending.callback(cluster.kubectl, "delete", "namespace", namespace, f"--timeout={LEFT_LIMIT_S}s")
+        # Nobody waits for an answer of this engine.
+        ending.callback(made.kubectl, "delete", "deployments,pods", "--all", "--grace-period=1")
+        for namespace in PLACES:
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(client(namespace, cluster.engine_image)))
         yield made
-        # Nobody waits for an answer of this engine.
-        made.kubectl("delete", "deployments,pods", "--all", "--grace-period=1")
-        for namespace in (MONITORING, STRANGERS):
-            cluster.kubectl("delete", "namespace", namespace, f"--timeout={LEFT_LIMIT_S}s")
 
 
 @pytest.fixture(scope="module")
 def starting(bench: Bench) -> Bench:
     """Installed; the engine needs its time."""
     bench.kubectl("create", "secret", "generic", "team-key", f"--from-literal=token={KEY}")
-    for namespace in (NAMESPACE, MONITORING, STRANGERS):
-        bench.cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    limit = f"--timeout={patience(60):.0f}s"
+    for namespace in PLACES:
+        bench.cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/client", limit)
     bench.helm("install", RELEASE, CHART, "-f", values(bench))
     return bench
 
@@ -95,12 +102,20 @@ def engine(bench: Bench) -> Values:
 def runs(bench: Bench, namespace: str, pod: str, *command: str) -> tuple[bool, str]:
     """Whether *command* succeeds inside *pod*, and what it says."""
     kubectl = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "-n", namespace, "exec", pod, "--"]
-    done = subprocess.run([*kubectl, *command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*kubectl, *command], capture_output=True, text=True, timeout=EXEC_LIMIT_S, check=False)
     return done.returncode == 0, done.stdout + done.stderr
 
 
-def connects(bench: Bench, namespace: str, pod: str, address: str, port: int) -> bool:
-    return runs(bench, namespace, pod, "python3", "-c", CONNECT, address, str(port))[0]
+def asked(bench: Bench, pod: str, control: Target = ITSELF) -> Asked:
+    """The *pod* of the release's namespace."""
+    return Asked(lambda *command: runs(bench, NAMESPACE, pod, *command), control)
+
+
+def client_of(bench: Bench, namespace: str) -> Asked:
+    """Its control is a client of a namespace without policies, which everybody reaches."""
+    other = MONITORING if namespace == STRANGERS else STRANGERS
+    control = (address_of(bench, "client", other), 8000)
+    return Asked(lambda *command: runs(bench, namespace, "client", *command), control)
 
 
 def address_of(bench: Bench, pod: str, namespace: str = NAMESPACE) -> str:
@@ -140,28 +155,26 @@ def rights(bench: Bench, account: str) -> list[str]:
 
 def test_until_an_engine_is_ready_clients_meet_the_waiting_room_and_strangers_nobody(starting: Bench) -> None:
     the_waiting_room_answers(starting, NAMESPACE)
-    targets = ((service(starting), 80), (address_of(starting, f"{ROOM}-0"), 8000))
-
-    def reached() -> dict[str, list[bool]]:
-        places = (NAMESPACE, MONITORING, STRANGERS)
-        return {place: [connects(starting, place, "client", *target) for target in targets] for place in places}
-
-    wanted = {NAMESPACE: [True, True], MONITORING: [False, False], STRANGERS: [False, False]}
-    wait_until(lambda: reached() == wanted, 60, "clients reach it and nobody else")
+    targets = {"service": (service(starting), 80), "room": (address_of(starting, f"{ROOM}-0"), 8000)}
+    client_of(starting, NAMESPACE).wait_to_reach(["service", "room"], targets)
+    client_of(starting, MONITORING).wait_to_reach([], targets)
+    client_of(starting, STRANGERS).wait_to_reach([], targets)
 
 
 def test_the_waiting_room_gives_the_service_back(installed: Bench) -> None:
-    for pod in (f"{ROOM}-0", f"{ROOM}-1"):
+    def has_left(pod: str) -> bool:
         labels = json.loads(installed.kubectl("get", "pod", pod, "--output=json"))["metadata"]["labels"]
-        assert labels["app.kubernetes.io/component"] == "waiting-room"
-    assert answer(installed, NAMESPACE).startswith("200 ")
+        return bool(labels["app.kubernetes.io/component"] == "waiting-room")
+
+    wait_until(lambda: has_left(f"{ROOM}-0") and has_left(f"{ROOM}-1"), 60, "both have left the Service")
+    wait_until(lambda: answer(installed, NAMESPACE).startswith("200 "), 60, "the engine answers behind the Service")
 
 
 def test_the_waiting_room_reaches_the_release_the_api_server_and_nobody_else(installed: Bench) -> None:
     room, host = f"{ROOM}-0", installed.cluster.setup.network.host
     ours, stranger = engine(installed)["status"]["podIP"], address_of(installed, "client", STRANGERS)
     # What refuses is the room's own policy: the stranger listens, and has none.
-    assert connects(installed, MONITORING, "client", stranger, 8000)
+    client_of(installed, MONITORING).wait_to_reach(["stranger"], {"stranger": (stranger, 8000)})
     with socket.create_server((host, 0)) as other:
         targets = {
             "engine": (ours, 8000),
@@ -171,8 +184,7 @@ def test_the_waiting_room_reaches_the_release_the_api_server_and_nobody_else(ins
             "stranger": (stranger, 8000),
             "host": (host, other.getsockname()[1]),
         }
-        reached = [name for name, target in targets.items() if connects(installed, NAMESPACE, room, *target)]
-    assert reached == ["engine", "itself", "API server"]
+        asked(installed, room, targets["engine"]).wait_to_reach(["engine", "itself", "API server"], targets)
 
 
 def test_the_waiting_rooms_token_may_change_its_two_pods_and_nothing_more_than_anybodys(installed: Bench) -> None:
@@ -201,54 +213,47 @@ def test_a_key_that_is_missing_in_the_cluster_is_refused(
 
 def test_the_api_is_for_the_namespace_and_the_metrics_are_for_monitoring(installed: Bench) -> None:
     address = engine(installed)["status"]["podIP"]
-    places = (NAMESPACE, MONITORING, STRANGERS)
-    reached = {
-        place: [connects(installed, place, "client", address, port) for port in (8000, 8001)] for place in places
-    }
-    assert reached == {NAMESPACE: [True, False], MONITORING: [False, True], STRANGERS: [False, False]}
+    targets = {"API": (address, 8000), "metrics": (address, 8001)}
+    client_of(installed, NAMESPACE).wait_to_reach(["API"], targets)
+    client_of(installed, MONITORING).wait_to_reach(["metrics"], targets)
+    client_of(installed, STRANGERS).wait_to_reach([], targets)
 
 
 def test_the_service_is_closed_to_strangers_as_well(installed: Bench) -> None:
-    assert connects(installed, NAMESPACE, "client", service(installed), 80)
-    assert not connects(installed, STRANGERS, "client", service(installed), 80)
+    targets = {"service": (service(installed), 80)}
+    client_of(installed, NAMESPACE).wait_to_reach(["service"], targets)
+    client_of(installed, STRANGERS).wait_to_reach([], targets)
 
 
 def test_an_engine_without_a_hub_reaches_nobody_and_one_with_a_hub_reaches_names_and_https(installed: Bench) -> None:
     pod, host = engine(installed)["metadata"]["name"], installed.cluster.setup.network.host
 
-    def reaches(port: int) -> bool:
-        return connects(installed, NAMESPACE, pod, host, port)
-
-    def resolves() -> bool:
-        return runs(installed, NAMESPACE, pod, "python3", "-c", RESOLVE, f"{RELEASE}.{NAMESPACE}.svc.cluster.local")[0]
-
-    def becomes(condition: Callable[[], bool], what: str) -> None:
-        wait_until(condition, POLICY_LIMIT_S, what)
-
     with socket.create_server((host, 443)), socket.create_server((host, 0)) as other:
-        any_port = other.getsockname()[1]
-        assert (reaches(443), reaches(any_port), resolves()) == (False, False, False)
+        targets: dict[str, Target] = {
+            "HTTPS": (host, 443),
+            "any port": (host, other.getsockname()[1]),
+            "names": (f"{RELEASE}.{NAMESPACE}.svc.cluster.local.",),
+        }
+        client_of(installed, NAMESPACE).wait_to_reach(list(targets), targets)
+        asked(installed, pod).wait_to_reach([], targets)
         hub, *_ = rendered(
             Path(tool("helm")), changed(case("home-sglang"), networkPolicy={"monitoring": [MONITORING]})
         )["NetworkPolicy"]
         policy = json.dumps(changed(hub, metadata__namespace=NAMESPACE))
         installed.cluster.kubectl("apply", "-f", "-", stdin=policy)
-        becomes(lambda: reaches(443), "HTTPS is open for source hub")
-        assert (reaches(any_port), resolves()) == (False, True)
+        asked(installed, pod).wait_to_reach(["HTTPS", "names"], targets)
         # Without a policy all of it is reached: what refused was the policy.
         installed.kubectl("delete", "networkpolicy", RELEASE)
-        becomes(lambda: reaches(any_port), "nothing is closed without a policy")
+        asked(installed, pod).wait_to_reach(list(targets), targets)
 
 
 def test_helm_test_passes_where_only_others_are_clients(installed: Bench) -> None:
     others = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": STRANGERS}}}
     asked = values(installed, **{"from": [others]})
     installed.helm("upgrade", RELEASE, CHART, "-f", asked, "--wait", f"--timeout={READY_LIMIT_S}s")
-    address = engine(installed)["status"]["podIP"]
-    wait_until(
-        lambda: not connects(installed, NAMESPACE, "client", address, 8000), POLICY_LIMIT_S, "neighbours are shut out"
-    )
-    assert connects(installed, STRANGERS, "client", address, 8000)
+    targets = {"engine": (engine(installed)["status"]["podIP"], 8000)}
+    client_of(installed, NAMESPACE).wait_to_reach([], targets)
+    client_of(installed, STRANGERS).wait_to_reach(["engine"], targets)
     assert "Succeeded" in installed.helm("test", RELEASE)
 
 
@@ -287,7 +292,7 @@ def test_the_engine_is_nobody_and_writes_only_where_it_may(installed: Bench) -> 
 def test_the_waiting_room_takes_over_where_only_others_are_clients(installed: Bench) -> None:
     installed.kubectl("scale", f"deployment/{RELEASE}", "--replicas=0")
     the_waiting_room_answers(installed, STRANGERS)
-    room = address_of(installed, f"{ROOM}-0")
-    assert not connects(installed, NAMESPACE, "client", room, 8000)
+    targets = {"room": (address_of(installed, f"{ROOM}-0"), 8000)}
+    client_of(installed, NAMESPACE).wait_to_reach([], targets)
     # Each asks behind the Service for an engine, and must know the other one.
-    assert connects(installed, NAMESPACE, f"{ROOM}-1", room, 8000)
+    asked(installed, f"{ROOM}-1").wait_to_reach(["room"], targets)

@@ -12,7 +12,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,16 +21,20 @@ from local.cluster import Cluster
 from sizing.engine_args import Settings, engine_args
 from sizing.facts import load_facts
 from sizing.request import Serving
-from tests.helm.bench import DRAIN_S, LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.children import end
+from tests.conclusive import Inconclusive, conclusive
+from tests.helm.bench import DRAIN_S, LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat
 from tests.helm.chart import CHART, Values, case, changed
 from tests.helm.gap import ready, seconds, stopped_at, the_gap_is_no_longer_than_it_must_be, wait_for_answers
 from tests.helm.guarded import ON_A_CPU
-from tests.helm.traffic import CLEAN, OK, WHOLE, Record, Traffic
+from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Record, Traffic
+from tests.waiting import wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, CACHE = "sglang", "kept"
+LONGEST_STREAM = 4000  # two of them fit into the context and the cache that the engine is given
 PLANNED = "qwen3.5-0.8b"  # SGLang ends an answer with its forced tool call: else a random model would go on and on
 # Where SGLang, and what compiles for it, keep what they have compiled: by its own word, without importing all of it.
 CACHES = """
@@ -49,15 +53,17 @@ FIND = 'for folder in "$@"; do cat "$folder/kernel" || exit 1; done'
 def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The release, Ready, with an empty claim for its cache."""
     folder = tmp_path_factory.mktemp("sglang")
-    with a_bench(cluster, model_folder, folder, NAMESPACE, serving(cluster)) as made:
+    with ExitStack() as ending:
+        volume = ("persistentvolume", f"{NAMESPACE}-{CACHE}", "--ignore-not-found", f"--timeout={LEFT_LIMIT_S}s")
+        ending.callback(cluster.kubectl, "delete", *volume)  # after its claim
+        made = ending.enter_context(a_bench(cluster, model_folder, folder, NAMESPACE, serving(cluster)))
+        # Nobody waits for an answer of this engine.
+        ending.callback(made.kubectl, "delete", "deployments,pods", "--all", "--grace-period=1")
         made.add_claim(CACHE, folder / CACHE)
         began = time.monotonic()
         made.helm("install", RELEASE, CHART, "-f", made.values(), "--wait", f"--timeout={READY_LIMIT_S}s")
         print(f"install to Ready: {time.monotonic() - began:.1f} s")
         yield made
-        # Nobody waits for an answer of this engine.
-        made.kubectl("delete", "deployments,pods", "--all", "--grace-period=1")
-    cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-{CACHE}")
 
 
 def serving(cluster: Cluster) -> Values:
@@ -163,9 +169,14 @@ def test_its_log_is_about_clients_and_not_about_the_waiting_room(bench: Bench) -
 
 @pytest.mark.usefixtures("caches")
 def test_a_deleted_pod_cuts_no_stream_and_its_successor_comes_after_clean_refusals(bench: Bench) -> None:
+    conclusive(lambda effort: a_deleted_pod_cuts_no_stream(bench, effort))
+
+
+def a_deleted_pod_cuts_no_stream(bench: Bench, effort: int) -> None:
     [old] = bench.pods()
     _, took = bench.generate(200)
-    tokens = int(200 / took * 2 * PRE_STOP_S)  # still running when SIGTERM comes
+    # Still running when SIGTERM comes, if the machine is as fast then.
+    tokens = min(int(effort * 200 / took * 2 * PRE_STOP_S), LONGEST_STREAM)
     url = bench.cluster.service_url(NAMESPACE, RELEASE)
     with watched(bench, old) as ended, Traffic(url, bench.key(), stream_tokens=tokens, kept=2) as seen:
         wait_until(lambda: seen.open_streams == 2, 60, "streams flow")
@@ -173,15 +184,19 @@ def test_a_deleted_pod_cuts_no_stream_and_its_successor_comes_after_clean_refusa
         wait_until(lambda: ready(bench, 1), READY_LIMIT_S, "its successor is ready")
         wait_for_answers(seen)
     print(seen)
+    told = stopped_at(bench, old) + PRE_STOP_S
+    streams = [record for record in seen.records if record.client == "stream"]
+    over = [record for record in streams if ends(seen, record) > told > seen.began_at + record.at_s]
+    if any(record.ended == CUT and ends(seen, record) >= told + DRAIN_S for record in over):
+        raise Inconclusive(f"a stream of {tokens} tokens took longer than the {DRAIN_S} s that a pod drains")
     assert set(seen.ended("stream")) <= {WHOLE, CLEAN}, seen
     assert set(seen.ended("fresh")) == {OK, CLEAN}, seen
     assert set(seen.ended("kept")) <= {OK, CLEAN}, seen
-    told = stopped_at(bench, old) + PRE_STOP_S
-    over = [record for record in seen.records if ends(seen, record) > told > seen.began_at + record.at_s]
-    assert [record.ended for record in over if record.client == "stream"] == [WHOLE, WHOLE], "they prove nothing"
+    if [record.ended for record in over] != [WHOLE, WHOLE]:
+        raise Inconclusive(f"of two streams of {tokens} tokens {len(over)} were open at the SIGTERM")
     [new] = bench.pods()
     the_gap_is_no_longer_than_it_must_be(bench, seen, old, new)
-    it_went_by_itself(ended, told)
+    it_went_by_itself(ended, told, old)
     assert new["status"]["containerStatuses"][0]["restartCount"] == 0
     assert "BackOff" not in bench.kubectl("get", "events", "--output=json")
 
@@ -199,18 +214,19 @@ def watched(bench: Bench, pod: Values) -> Iterator[Path]:
     command = [*kubectl, "get", "pod", pod["metadata"]["name"], "--watch", path]
     with said.open("w") as file, subprocess.Popen(command, stdout=file) as watching:
         try:
+            wait_until(said.read_text, 60, "the pod is watched")
             yield said
         finally:
-            watching.terminate()
+            end(watching)
 
 
-def it_went_by_itself(ends: Path, told: float) -> None:
+def it_went_by_itself(ends: Path, told: float, pod: Values) -> None:
     """Not killed, which would be at the end of the grace period, and no container of the pod was started again."""
-    [end] = {line for line in ends.read_text().splitlines() if line}
-    found = json.loads(end)
+    [last] = {line for line in ends.read_text().splitlines() if line}
+    found = json.loads(last)
     print(f"SGLang ended with {found['exitCode']}, {seconds(found['finishedAt']) - told:.0f} s after SIGTERM")
     assert found["exitCode"] == 0, found
-    assert seconds(found["finishedAt"]) - told < DRAIN_S, found
+    assert seconds(found["finishedAt"]) - told < pod["spec"]["terminationGracePeriodSeconds"] - PRE_STOP_S, found
 
 
 def test_the_successor_finds_what_was_compiled(caches: list[str], bench: Bench) -> None:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import runpy
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.helm.bench import wait_until
+from tests.children import end
 from tests.helm.chart import CHART, case, changed, pod_of, rendered
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 EKS, HOME = "eks-vllm-two-replicas", "home-sglang"
 KEDA = "keda.sh/v1alpha1/ScaledObject"
@@ -103,9 +104,11 @@ class Engine(BaseHTTPRequestHandler):
 def engine() -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
         server.status = 200  # type: ignore[attr-defined]
-        Thread(target=server.serve_forever, daemon=True).start()
+        serving = Thread(target=server.serve_forever, daemon=True)
+        serving.start()
         yield server
         server.shutdown()
+        serving.join()
 
 
 @pytest.fixture
@@ -120,17 +123,14 @@ def room(engine: ThreadingHTTPServer, tmp_path: Path) -> Iterator[tuple[int, Pat
         f"room.take_label = lambda value: Path({str(asked)!r}).open('a').write(value + '\\n')\n"
         "room.main()\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     own = {"PORT": str(port), "SERVICE": f"127.0.0.1:{engine.server_port}", "ENGINE": "engine", "WAITING": "waiting"}
     running = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **own})
     try:
         wait_until(asked.exists, 20, "it has looked at the Service")
         yield port, asked
     finally:
-        running.terminate()
-        running.wait(10)
+        end(running)
 
 
 def test_it_joins_when_the_engine_leaves_and_leaves_when_one_answers(
@@ -151,7 +151,7 @@ def test_two_waiting_rooms_do_not_take_each_other_for_an_engine_that_left(room: 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 def test_every_request_is_told_when_to_come_again(room: tuple[int, Path], method: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", room[0], timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", room[0], timeout=120)
     body = b"x" * 4_000_000 if method == "POST" else None
     connection.request(method, "/v1/chat/completions", body)
     answer = connection.getresponse()

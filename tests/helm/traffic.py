@@ -21,8 +21,7 @@ from urllib.parse import urlsplit
 FRESH_EVERY_S = 0.2
 KEPT_EVERY_S = 0.5
 READING_S = 3  # between two streams of a client; without it two cores have no time for an engine that starts
-REQUEST_LIMIT_S = 60
-STREAM_LIMIT_S = 300
+LIMIT_S = 300  # of silence; for an engine that hangs, not for one on a busy machine
 HEADERS = {"Content-Type": "application/json"}
 
 # Endings of a request. A clean refusal is a 503 that says when to come again.
@@ -57,7 +56,7 @@ class Traffic:
         self._headers = {**HEADERS, "Authorization": f"Bearer {key}"}
         self._stream_tokens = stream_tokens
         self._clients = [self._streams] * streams + [self._kept] * kept + [self._fresh] * fresh
-        self._ending = threading.Event()
+        self._ending, self._counting = threading.Event(), threading.Lock()
         self._threads: list[threading.Thread] = []
         self.began_at = time.time()
         self.open_streams = 0
@@ -105,7 +104,7 @@ class Traffic:
     def _streams(self) -> None:
         while not self._ending.is_set():
             body = {"stream": True, "stream_options": {"include_usage": True}}
-            connection = self._connection(STREAM_LIMIT_S)
+            connection = self._connection()
             try:
                 self._request("stream", connection, self._stream_tokens, self._read_stream, body)
             finally:
@@ -120,14 +119,14 @@ class Traffic:
             self._ending.wait(max(0.0, following - time.monotonic()))
 
     def _one_fresh(self) -> None:
-        connection = self._connection(REQUEST_LIMIT_S)
+        connection = self._connection()
         try:
             self._request("fresh", connection, 2, _read_answer)
         finally:
             connection.close()
 
     def _kept(self) -> None:
-        connection = self._connection(REQUEST_LIMIT_S)
+        connection = self._connection()
         while not self._ending.wait(KEPT_EVERY_S):
             # http.client connects anew where the server said "Connection: close", and only there.
             if self._request("kept", connection, 2, _read_answer) in (RESET, REFUSED, TIMEOUT):
@@ -167,18 +166,20 @@ class Traffic:
 
     def _read_stream(self, response: http.client.HTTPResponse) -> str:
         """Whole: every token was counted and the end was said."""
-        self.open_streams += 1
+        with self._counting:
+            self.open_streams += 1
         try:
             lines = [line.strip() for line in response if line.strip()]
         except (OSError, http.client.HTTPException):
             return CUT
         finally:
-            self.open_streams -= 1
+            with self._counting:
+                self.open_streams -= 1
         whole = lines[-1:] == [b"data: [DONE]"] and f'"completion_tokens":{self._stream_tokens}'.encode() in lines[-2]
         return WHOLE if whole else CUT
 
-    def _connection(self, limit_s: float) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self._address, timeout=limit_s)
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._address, timeout=LIMIT_S)
 
     def _start(self, client: Callable[[], None]) -> None:
         thread = threading.Thread(target=client, daemon=True)

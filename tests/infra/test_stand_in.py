@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from standins.aws.cloud import Cloud, InUse, Refused, Resource
+from tests.children import child
 from tests.infra.stack import Stack
+from tests.waiting import wait_until
 
 WRONG_PROGRAMS = {
     "a nested typo": ("scaling_config={'min_size': 1, 'max_size': 1, 'desired': 1}", "scalingConfig.desired: unknown"),
@@ -41,24 +41,17 @@ def test_a_program_with_a_mistake_is_refused_before_anything_is_made(empty: Stac
 
 @pytest.mark.pulumi
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
-    launcher = subprocess.Popen(
-        [sys.executable, "-m", "standins.aws.run", str(tmp_path), "sh", "-c", "echo started; exec sleep 600"],
-        stdout=subprocess.PIPE,
-    )
-    assert launcher.stdout is not None
-    assert launcher.stdout.readline() == b"started\n"
-    children = _children(launcher.pid)
-    providers = [pid for pid in children if b"standins.aws.provider" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(providers) == 1
-    launcher.kill()
-    launcher.wait()
-    launcher.stdout.close()
-    limit = time.monotonic() + 10
-    while Path(f"/proc/{providers[0]}").exists() and time.monotonic() < limit:
-        time.sleep(0.05)
-    for pid in set(children) - set(providers):  # the command itself is its caller's to end
-        os.kill(pid, signal.SIGKILL)
-    assert not Path(f"/proc/{providers[0]}").exists()
+    command = ["sh", "-c", "echo started; exec sleep 600"]
+    with child([sys.executable, "-m", "standins.aws.run", str(tmp_path), *command]) as launcher:
+        launcher.wait_to_say("started", 120)
+        children = _children(launcher.process.pid)
+        providers = [pid for pid in children if b"standins.aws.provider" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    try:
+        assert len(providers) == 1
+        wait_until(lambda: not Path(f"/proc/{providers[0]}").exists(), 10, "the provider has ended")
+    finally:
+        for pid in set(children) - set(providers):  # the command itself is its caller's to end
+            os.kill(pid, signal.SIGKILL)
 
 
 def _children(pid: int) -> list[int]:

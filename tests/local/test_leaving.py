@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from local.cluster import Cluster
 from local.components import BINARIES
 from local.errors import LocalError
 from local.place import Place, places
+from tests.children import Child, child
+from tests.waiting import patience, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -54,25 +56,29 @@ def control_groups(place: Place) -> list[Path]:
 
 def networks_of(place: Place) -> set[str]:
     """Network namespaces of the components and of the pods."""
-    listed = [file.read_text().split() for group in control_groups(place) for file in group.rglob("cgroup.procs")]
-    pids = {str(pid) for pid in processes.pids(place.marker)}.union(*listed)
-    return {str(Path(f"/proc/{pid}/ns/net").readlink()) for pid in pids} - {str(Path("/proc/self/ns/net").readlink())}
+    found = set()
+    for pid in {str(pid) for pid in processes.pids(place.marker)} | grouped(place):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            found.add(str(Path(f"/proc/{pid}/ns/net").readlink()))
+    return found - {str(Path("/proc/self/ns/net").readlink())}
 
 
-def until(condition: Callable[[], bool], limit_s: float) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s"
-        time.sleep(0.05)
+def grouped(place: Place) -> set[str]:
+    """Processes in its control groups, of which each may go at any moment."""
+    found = set()
+    for folder in [folder for group in control_groups(place) for folder, _, _ in os.walk(group)]:
+        with contextlib.suppress(OSError):
+            found.update(Path(folder, "cgroup.procs").read_text().split())
+    return found
 
 
 @pytest.fixture
-def starting(place: Place) -> Iterator[subprocess.Popen[str]]:
+def starting(place: Place) -> Iterator[Child]:
     """`python -m local up`, on its way."""
-    command = [sys.executable, "-m", "local", "up", "--index", str(place.index)]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
+    try:
+        with child([sys.executable, "-m", "local", "up", "--index", str(place.index)], cwd=CHECKOUT) as process:
+            yield process
+    finally:
         subprocess.run([sys.executable, "-m", "local", "down", "--index", str(place.index)], cwd=CHECKOUT, check=False)
 
 
@@ -81,7 +87,7 @@ def test_after_down_nothing_is_left(place: Place) -> None:
         pods = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sleeper"}}
         container = {"name": "c", "image": cluster.engine_image, "command": ["sleep", "600"]}
         cluster.api.create("/api/v1/namespaces/default/pods", pods | {"spec": {"containers": [container]}})
-        cluster.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=120s")
+        cluster.kubectl("wait", "pod/sleeper", "--for=condition=Ready", f"--timeout={patience(120):.0f}s")
         networks = networks_of(place)
         assert len(networks) == 2, "the cluster's and the pod's"
         assert len(traces(place, networks)) > 10
@@ -91,39 +97,37 @@ def test_after_down_nothing_is_left(place: Place) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", ["engine image", "its namespaces", "images unpacked", "API server ready"])
 def test_an_interrupt_while_starting_leaves_nothing(
-    place: Place, starting: subprocess.Popen[str], step: str, number: signal.Signals
+    place: Place, starting: Child, step: str, number: signal.Signals
 ) -> None:
-    assert starting.stdout is not None
-    next(line for line in starting.stdout if step in line)
+    starting.wait_to_say(step, STEP_LIMIT_S)
     delay_s = random.uniform(0, 0.5)
     time.sleep(delay_s)  # somewhere within the next step, none of which is shorter
-    starting.send_signal(number)
-    output, complaint = starting.communicate(timeout=END_LIMIT_S)
-    assert starting.returncode == 130, f"{delay_s:.2f} s after {step!r}: {output}{complaint}"
+    starting.process.send_signal(number)
+    assert starting.exit_code(END_LIMIT_S) == 130, f"{delay_s:.2f} s after {step!r}: {starting.said}"
     assert traces(place, set()) == [], f"{delay_s:.2f} s after {step!r}"
 
 
-def test_a_killed_start_ends_by_itself_and_down_clears_its_folder(
-    place: Place, starting: subprocess.Popen[str]
-) -> None:
-    assert starting.stdout is not None
-    next(line for line in starting.stdout if "API server ready" in line)
+def test_a_killed_start_ends_by_itself_and_down_clears_its_folder(place: Place, starting: Child) -> None:
+    starting.wait_to_say("API server ready", STEP_LIMIT_S)
     networks = networks_of(place)
-    starting.kill()
-    starting.wait()
+    starting.process.kill()
+    assert starting.exit_code(END_LIMIT_S) == -signal.SIGKILL
     # The kernel takes namespaces and interfaces away a moment after the last process.
-    until(lambda: traces(place, networks) == [str(place.folder)], END_LIMIT_S)
+    wait_until(
+        lambda: traces(place, networks) == [str(place.folder)],
+        END_LIMIT_S,
+        lambda: f"its folder alone is left, not {traces(place, networks)}",
+    )
     subprocess.run([sys.executable, "-m", "local", "down", "--index", str(place.index)], cwd=CHECKOUT, check=True)
     assert traces(place, networks) == []
 
 
-def test_up_after_a_crash_clears_first_and_runs_until_down(place: Place, starting: subprocess.Popen[str]) -> None:
-    starting.communicate(timeout=STEP_LIMIT_S)
-    assert starting.returncode == 0
+def test_up_after_a_crash_clears_first_and_runs_until_down(place: Place, starting: Child) -> None:
+    assert starting.exit_code(STEP_LIMIT_S) == 0, starting.said
     for pid in processes.pids(place.marker):  # as the kernel does when memory runs out
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    until(lambda: not processes.pids(place.marker), END_LIMIT_S)
+    wait_until(lambda: not processes.pids(place.marker), END_LIMIT_S, "no process of it is left")
     with Cluster(index=place.index) as cluster:
         assert "Ready" in cluster.kubectl("get", "nodes")
         with pytest.raises(LocalError, match=f"cluster {place.index} runs already"):

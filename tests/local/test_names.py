@@ -34,7 +34,7 @@ def ask(server: tuple[str, int], name: str, kind: int) -> tuple[int, bytes]:
     question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
     query = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + question + struct.pack(">HH", kind, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
+        client.settimeout(120)
         client.sendto(query, server)
         answer = client.recv(512)
     identity, flags, _, count, _, _ = struct.unpack_from(">HHHHHH", answer)

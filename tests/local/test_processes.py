@@ -1,10 +1,12 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from local import processes
+from tests.children import child, exit_code
 
 MARKER = f"QWENKIT_CLUSTER=/test/{os.getpid()}"
 
@@ -13,11 +15,12 @@ MARKER = f"QWENKIT_CLUSTER=/test/{os.getpid()}"
 def sleepers() -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
     """One process with the marker, one with a marker that begins like it."""
     name, value = MARKER.split("=")
-    started = [subprocess.Popen(["sleep", "60"], env={**os.environ, name: text}) for text in (value, f"{value}0")]
-    yield started[0], started[1]
-    for process in started:
-        process.kill()
-        process.wait()
+    with ExitStack() as started:
+        marked, other = (
+            started.enter_context(child(["sleep", "600"], env={**os.environ, name: text})).process
+            for text in (value, f"{value}0")
+        )
+        yield marked, other
 
 
 def test_only_processes_that_carry_the_marker_are_ended(
@@ -26,7 +29,7 @@ def test_only_processes_that_carry_the_marker_are_ended(
     marked, other = sleepers
     assert processes.pids(MARKER) == [marked.pid]
     processes.end(MARKER)
-    assert marked.wait(5) == -9
+    assert exit_code(marked, 5) == -9
     assert other.poll() is None
     assert processes.pids(MARKER) == []
 

@@ -7,10 +7,12 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.children import exit_code
+from tests.waiting import wait_for_input
 
 ROOT = Path(__file__).parents[2]
 RECOMMEND = [sys.executable, "-m", "sizing", "recommend"]
@@ -59,26 +61,32 @@ def test_without_flags_and_without_a_terminal_it_says_so_and_exits_2() -> None:
     assert "terminal" in done.stderr
 
 
+def said(terminal: int) -> bytes:
+    """What comes next; nothing once the other end is closed."""
+    wait_for_input(terminal, 60, "the program asks or answers")
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
 def test_on_a_terminal_it_asks_three_questions() -> None:
-    parent, child = pty.openpty()
-    asking = subprocess.Popen(RECOMMEND, cwd=ROOT, stdin=child, stdout=child, stderr=child)
-    os.close(child)
+    parent, terminal = pty.openpty()
+    asking = subprocess.Popen(RECOMMEND, cwd=ROOT, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
     answers = [b"text\n", b"cpu\n", b"yes\n", b"1\n"]
     prompts = [b"Needs", b"One of", b"Commercial use", b"Requests at the same time"]
-    seen, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            more = os.read(parent, 65536)
-        except OSError:  # the other end is closed: it has answered
-            break
-        if not more:
-            break
-        seen += more
-        while prompts and prompts[0] in seen:
-            os.write(parent, answers.pop(0))
-            prompts.pop(0)
-    os.close(parent)
-    assert asking.wait(timeout=30) == 0, seen
+    seen = b""
+    try:
+        while more := said(parent):
+            seen += more
+            while prompts and prompts[0] in seen:
+                os.write(parent, answers.pop(0))
+                prompts.pop(0)
+        assert exit_code(asking, 30) == 0, seen
+    finally:
+        asking.kill()
+        os.close(parent)
     assert prompts == []
     assert b"1. Qwen3-0.6B" in seen
 

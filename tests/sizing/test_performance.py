@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, permutations
 
@@ -177,9 +178,25 @@ def test_all_48_cells_of_qwen3_8b_are_answered_quickly() -> None:
         for clients in (1, 16, 64, 256)
     ]
     perform(*((grid[0][0]), closed(1)))  # the data files are read once
-    started = time.process_time()
-    seen = [perform(of, closed(clients), 60_000) for of, clients in grid]
-    took = time.process_time() - started
+    seen: list[Performance] = []
+    before = cpu_s(count)
+    took = cpu_s(lambda: seen.extend(perform(of, closed(clients), 60_000) for of, clients in grid))
+    after = cpu_s(count)
+    print(f"{took:.3f} s, a count {before:.3f} s and {after:.3f} s")
     assert len(seen) == 48
     assert all(math.isfinite(s.ttft_s.mean) and s.output_tokens_per_s.mean > 0 for s in seen)
-    assert took < 0.3  # 0.06 s on an idle core; three times the target leaves room for a busy machine
+    assert took < 5 * max(before, after)
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def count() -> int:
+    """Work that takes as long on an idle core as the grid should, and longer on whatever makes that slower."""
+    total = 0
+    for number in range(1_000_000):
+        total += number
+    return total

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections import namedtuple
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.children import child
 from tests.tools.conftest import Program
+from tests.waiting import wait_until
 from tools import build
 from tools.table import HERE, ToolError, load
 
@@ -81,19 +80,12 @@ def test_an_interrupted_build_ends_its_compiler_and_leaves_nothing(
     program(
         "go", f'test "$1" = version && echo go1.26.8 && exit; echo $$ > {pid}.part; mv {pid}.part {pid}; exec sleep 600'
     )
-    getting = subprocess.Popen([sys.executable, "-m", "tools.get", "etcd"], cwd=HERE.parent)
-    wait_for(pid.exists)
-    getting.send_signal(sign)
-    assert getting.wait(timeout=10) == 130
-    wait_for(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+    with child([sys.executable, "-m", "tools.get", "etcd"], cwd=HERE.parent) as getting:
+        wait_until(pid.exists, 20, lambda: f"the compiler runs: {getting.said}")
+        getting.process.send_signal(sign)
+        assert getting.exit_code(20) == 130, getting.said
+    wait_until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), 20, "the compiler has ended")
     assert left(own_cache) == {"etcd.lock", "etcd.log"}
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_scripts_name_the_folder_that_the_environment_is_renamed_to(tmp_path: Path) -> None:

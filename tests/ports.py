@@ -1,0 +1,58 @@
+"""Port numbers for servers that a test starts and that cannot choose one themselves."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TOP, WIDTH = 30_000, 10_000  # below Kubernetes' node ports
+
+# For the life of this process; the kernel frees them however it ends, and nothing lies about to go stale.
+_held: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """
+    A port that nobody listens on and that no other process of this suite on this machine is given.
+
+    A port that was bound to 0 and closed again is anybody's: the kernel takes the source ports of clients from the
+    same range, also while they are in TIME_WAIT. This one is below that range.
+    """
+    ports = candidates()
+    start = random.SystemRandom().randrange(len(ports))  # not random's own state, which tests seed
+    for port in (*ports[start:], *ports[:start]):
+        if held := _claimed(port):
+            if _nobody_listens(port):
+                _held.append(held)
+                return port
+            held.close()
+    raise OSError(f"every port from {ports[0]} to {ports[-1]} is taken")
+
+
+def candidates() -> range:
+    """Ports that no client of this machine is given by the kernel."""
+    top = min(TOP, int(RANGE.read_text().split()[0]))
+    return range(max(1024, top - WIDTH), top)
+
+
+def _claimed(port: int) -> socket.socket | None:
+    """An abstract socket that stands for the port, or None if another process has it."""
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        held.bind(f"\0qwenkit-port-{port}")
+    except OSError:
+        held.close()
+        return None
+    return held
+
+
+def _nobody_listens(port: int) -> bool:
+    """Neither a server of somebody else, nor one that outlived the process it was started for."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
