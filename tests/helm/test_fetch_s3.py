@@ -85,7 +85,7 @@ class HandingOut(BaseHTTPRequestHandler):
 def identity(fetch_s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodIdentity]:
     (tmp_path / "token").write_text("pod-token\n")
     with PodIdentity() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         monkeypatch.setenv(
             "AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_port}/v1/credentials"
         )
