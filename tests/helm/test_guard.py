@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from tests.helm.chart import CHART
-from tests.helm.matrix import NO_KEY, RIGHT_KEY, WRONG_KEY, questions, tricks
+from tests.helm.matrix import MATRIX, NO_KEY, RIGHT_KEY, WRONG_KEY, questions, tricks
 from tests.ports import free_port
 from tests.waiting import Limit
 
@@ -120,9 +121,9 @@ class Bench:
         await self.guard(scope, receive, send)
         return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
-    async def ops(self, path: str) -> tuple[int, str]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.ops_port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    async def ops(self, path: str, method: str = "GET", address: str = "127.0.0.1") -> tuple[int, str]:
+        reader, writer = await asyncio.open_connection(address, self.ops_port)
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         head, _, body = (await asyncio.wait_for(reader.read(), LIMIT_S)).decode().partition("\r\n\r\n")
         writer.close()
         await writer.wait_closed()
@@ -136,8 +137,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
-    return lambda app, **changes: Bench(app, tmp_path, monkeypatch, **changes)
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda app, **changes: Bench(app, tmp_path, monkeypatch, **changes)
+    signal.signal(signal.SIGTERM, before)  # a warm guard has taken it over
 
 
 def test_nothing_outside_the_allow_list_reaches_an_engine_that_answers_everything(bench: Callable[..., Bench]) -> None:
@@ -179,12 +182,31 @@ def test_a_key_counts_only_as_the_one_bearer_token(bench: Callable[..., Bench], 
     assert asyncio.run(life()) == 401
 
 
-def test_the_engine_does_not_get_the_key(bench: Callable[..., Bench]) -> None:
+@pytest.mark.parametrize("route", [("GET", "/v1/models"), ("POST", CHAT), ("POST", "/v1/messages/count_tokens")])
+def test_the_engine_gets_everything_but_the_key(bench: Callable[..., Bench], route: tuple[str, str]) -> None:
     async def life() -> None:
         app = Application()
         async with bench(app) as running:
-            assert (await running.ask("GET", "/v1/models"))[0] == 200
-            assert app.headers == []
+            await running.warm()
+            method, path = route
+            scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+            status, _, _ = await running.send(
+                {**scope, "headers": [(b"host", b"x"), *HEADERS[RIGHT_KEY], (b"a", b"b")]}
+            )
+            assert (status, app.headers) == (200, [(b"host", b"x"), (b"a", b"b")])
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("bearer", [b"Bearer ", b"Bearer", b"Bearer  "])
+def test_an_empty_line_is_no_key(bench: Callable[..., Bench], bearer: bytes) -> None:
+    async def life() -> None:
+        async with bench(Application()) as running:
+            scope = {"type": "http", "method": "GET", "path": "/v1/models", "raw_path": b"/v1/models"}
+            for keys in ("right\n\n", "\n \n", ""):
+                running.keys_file.write_text(keys)
+                assert (await running.send({**scope, "headers": [(b"authorization", bearer)]}))[0] == 401
+            assert (await running.ops("/ready"))[1].endswith("no key: every request is refused")
 
     asyncio.run(life())
 
@@ -233,6 +255,17 @@ def test_a_pod_is_not_ready_and_answers_503_while_it_warms_up(bench: Callable[..
     asyncio.run(life())
 
 
+def test_probes_and_metrics_are_answers_to_get_on_every_address_of_the_pod(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        async with bench(Application()) as running:
+            await running.warm()
+            for path in ("/ready", "/health", "/metrics"):
+                found = {method: (await running.ops(path, method, "127.0.0.2"))[0] for method in MATRIX["methods"]}
+                assert found == {method: 200 if method == "GET" else 404 for method in MATRIX["methods"]}
+
+    asyncio.run(life())
+
+
 def test_a_refused_warm_up_request_leaves_a_word_and_a_ready_pod(bench: Callable[..., Bench]) -> None:
     async def life() -> None:
         async with bench(Application(400)) as running:
@@ -271,6 +304,26 @@ def heard(life: Callable[[], Any]) -> list[str]:
     finally:
         logging.getLogger("guard").removeHandler(listener)
     return said
+
+
+def test_as_many_requests_are_inside_as_the_queue_holds_and_the_next_is_told_to_come_back(
+    bench: Callable[..., Bench],
+) -> None:
+    async def life() -> None:
+        app = Application()
+        async with bench(app, maxInFlight=2) as running:
+            await running.warm()
+            app.open.clear()
+            inside = [asyncio.create_task(running.ask("POST", CHAT)) for _ in range(2)]
+            await until(lambda: len(running.guard.inside) == 2)
+            status, headers, _ = await asyncio.wait_for(running.ask("POST", CHAT), LIMIT_S)
+            assert (status, headers[b"retry-after"]) == (503, b"2")
+            assert "qwenkit_in_flight 2" in (await running.ops("/metrics"))[1]
+            assert (await running.ask("GET", "/v1/models"))[0] == 200
+            app.open.set()
+            assert [(await each)[0] for each in inside] == [200, 200]
+
+    asyncio.run(life())
 
 
 def test_a_request_that_the_engine_breaks_gives_its_place_back(bench: Callable[..., Bench]) -> None:
@@ -353,6 +406,39 @@ def test_an_engine_that_breaks_in_a_pod_that_has_left_is_a_retry_too(bench: Call
     asyncio.run(life())
 
 
+def test_a_pod_stays_ready_while_its_endpoints_are_withdrawn_and_says_that_it_goes(
+    bench: Callable[..., Bench],
+) -> None:
+    async def life() -> None:
+        async with bench(Application()) as running:
+            await running.warm()
+            for file, status in (("leaving", 200), ("left", 503)):
+                (running.folder / file).touch()
+                # Without another ready pod the Service still sends here.
+                assert (await running.ops("/ready"))[0] == (await running.ask("GET", "/health", NO_KEY))[0] == status
+                answered, headers, _ = await running.ask("POST", CHAT)
+                assert (answered, headers[b"connection"]) == (status, b"close")
+            assert (await running.ops("/health"))[0] == 200
+
+    asyncio.run(life())
+
+
+def test_sigterm_is_heard_and_passed_on_to_the_engine(bench: Callable[..., Bench]) -> None:
+    passed_on: list[int] = []
+
+    async def life() -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: passed_on.append(number))
+        async with bench(Application()) as running:
+            await running.warm()
+            signal.raise_signal(signal.SIGTERM)
+            status, headers, _ = await running.ask("POST", CHAT)
+            assert (status, headers[b"connection"], headers[b"retry-after"]) == (503, b"close", b"2")
+            assert await running.ops("/ready") == (503, "leaving")
+
+    asyncio.run(life())
+    assert passed_on == [signal.SIGTERM]
+
+
 def test_stale_files_of_a_container_that_was_restarted_are_forgotten(bench: Callable[..., Bench]) -> None:
     async def life() -> None:
         running = bench(Application())
@@ -398,6 +484,19 @@ def test_an_engine_that_hangs_is_asked_once_and_again_when_it_has_come_back(benc
             came_back = len(app.asked)
             await until(lambda: len(app.asked) > came_back + 2)
             assert engine.last_answer > answered
+
+    asyncio.run(life())
+
+
+def test_a_pod_that_leaves_is_not_asked_for_a_token(bench: Callable[..., Bench]) -> None:
+    async def life() -> None:
+        beat = yaml.safe_load((CHART / "files" / "apis.yaml").read_text())["chat"]["heartbeat"]
+        async with bench(Application(), heartbeat={**beat, "seconds": BEAT_S}) as running:
+            engine = (await running.warm()).guard.engine
+            warm = engine.last_answer
+            await until(lambda: engine.last_answer > warm)
+            (running.folder / "leaving").touch()
+            await until(lambda: time.time() - engine.last_answer > 20 * BEAT_S)
 
     asyncio.run(life())
 

@@ -14,6 +14,20 @@ from tests.helm.chart import CASES, Values, case, changed, laid_over, refusal, r
 REFUSED: dict[str, dict[str, Any]] = tomllib.loads((CASES / "refusals.toml").read_text())
 
 HELMS_OWN = ("Error: ", "qwen:", "Use --debug flag")
+# By which an engine would serve beside the guard, under paths or with keys that it does not know, or tell its secrets.
+CLOSED: dict[str, tuple[str, str]] = {
+    "eks-vllm-two-replicas": (
+        "--api-key --admin-api-key --shutdown-timeout --nnodes --node-rank --master-addr --headless "
+        "--middleware --api-server-count -asc --root-path --grpc --uds",
+        "VLLM_API_KEY VLLM_SERVER_DEV_MODE VLLM_ALLOW_RUNTIME_LORA_UPDATING VLLM_USE_RUST_FRONTEND "
+        "VLLM_RUST_FRONTEND_PATH HF_TOKEN HUGGING_FACE_HUB_TOKEN PYTHONPATH QWENKIT_GUARD",
+    ),
+    "home-sglang": (
+        "--api-key --admin-api-key --shutdown-timeout --nnodes --node-rank --dist-init-addr --tokenizer-worker-num "
+        "--fastapi-root-path --enable-http2 --grpc-mode --smg-grpc-mode --grpc-port --use-ray --encoder-only",
+        "SGLANG_RUST_SERVER SGLANG_GRPC_PORT HF_TOKEN HUGGING_FACE_HUB_TOKEN PYTHONPATH QWENKIT_GUARD",
+    ),
+}
 
 
 def refused_values(entry: dict[str, Any]) -> Values:
@@ -71,3 +85,19 @@ def test_a_closed_flag_is_refused_in_vllms_other_spelling_too(argument: str, hel
     [problem] = problem_lines(refusal(helm, laid_over(case("eks-vllm-two-replicas"), {"extraArgs": [argument, "x"]})))
     assert argument.partition("=")[0].replace("_", "-") in problem
     assert "sk-1" not in problem
+
+
+@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("written", ["{flag}", "{flag}=1"])
+def test_every_way_round_the_guard_is_closed(helm: Path, name: str, written: str) -> None:
+    flags, variables = (words.split() for words in CLOSED[name])
+    first, *others = variables
+    values = changed(
+        case(name),
+        extraArgs=[written.format(flag=flag) for flag in flags],
+        env={first: "1"},
+        extraEnv=[{"name": variable, "value": "1"} for variable in others],
+    )
+    problems = problem_lines(refusal(helm, values))
+    told = [problem.removeprefix("args must not contain ").split()[0].rstrip(":") for problem in problems]
+    assert sorted(told) == sorted([*flags, *variables])

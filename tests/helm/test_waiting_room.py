@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import os
-import runpy
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -89,69 +91,170 @@ def test_listed_clients_do_not_lock_the_waiting_room_out_of_what_is_behind_the_s
     assert any(selector.items() <= labels.items() for selector in selectors)
 
 
+class Service(ThreadingHTTPServer):
+    """A Service with an engine whose health is ``status``."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Engine)
+        self.status = 200
+
+
 class Engine(BaseHTTPRequestHandler):
-    """A Service's engine whose health is its server's ``status``."""
+    server: Service
 
     def do_GET(self) -> None:
-        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_response(self.server.status)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-@pytest.fixture
-def engine() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
-        server.status = 200  # type: ignore[attr-defined]
-        serving = Thread(target=server.serve_forever, daemon=True)
+class Api(ThreadingHTTPServer):
+    """An API server that lists which labels were ``asked`` for, and refuses the next ones with ``refusals``."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Patched)
+        self.asked: list[str] = []
+        self.refusals: list[int] = []
+
+
+class Patched(BaseHTTPRequestHandler):
+    server: Api
+
+    def do_PATCH(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = (self.path, self.headers["Authorization"]) == ("/api/v1/namespaces/qwen/pods/room-0", "Bearer token")
+        self.send_response((self.server.refusals.pop(0) if self.server.refusals else 200) if known else 403)
+        self.end_headers()
+        self.server.asked.append(asked["metadata"]["labels"]["component"])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    with server:
+        serving = Thread(target=server.serve_forever, args=[0.01], daemon=True)
         serving.start()
-        yield server
-        server.shutdown()
-        serving.join()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @pytest.fixture
-def room(engine: ThreadingHTTPServer, tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """Port of a waiting room, and the file of the labels it wants to take."""
-    asked = tmp_path / "labels"
-    # The API server is a function here; the real one answers in test_leaving.py.
+def engine() -> Iterator[Service]:
+    server = Service()
+    with serving(server):
+        yield server
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    server = Api()
+    with serving(server):
+        yield server
+
+
+@pytest.fixture
+def room(engine: Service, api: Api, tmp_path: Path) -> Iterator[int]:
+    """Port of a waiting room."""
+    (tmp_path / "token").write_text("token")
+    # Without TLS; with it the real API server answers in test_leaving.py.
     code = (
-        "import runpy, sys; from pathlib import Path; import types\n"
+        "from pathlib import Path; import types\n"
         f"source = Path({str(CHART / 'files/waiting_room.py')!r}).read_text()\n"
         "room = types.ModuleType('room'); exec(compile(source, 'waiting_room.py', 'exec'), room.__dict__)\n"
-        f"room.take_label = lambda value: Path({str(asked)!r}).open('a').write(value + '\\n')\n"
+        f"room.ACCOUNT = Path({str(tmp_path)!r})\n"
+        "room.ssl.create_default_context = lambda cafile: None\n"
+        "plain = room.http.client.HTTPConnection\n"
+        "room.http.client.HTTPSConnection = lambda address, timeout, context: plain(address, timeout=timeout)\n"
         "room.main()\n"
     )
-    port = free_port()
-    own = {"PORT": str(port), "SERVICE": f"127.0.0.1:{engine.server_port}", "ENGINE": "engine", "WAITING": "waiting"}
+    own = {"PORT": str(port := free_port()), "SERVICE": f"127.0.0.1:{engine.server_port}", "POD": "room-0"}
+    own |= {"NAMESPACE": "qwen", "LABEL": "component", "ENGINE": "engine", "WAITING": "waiting"}
+    own |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.server_port)}
     running = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **own})
     try:
-        wait_until(asked.exists, 20, "it has looked at the Service")
-        yield port, asked
+        wait_until(lambda: len(api.asked) == 1, 20, "it has looked at the Service")
+        yield port
     finally:
         end(running)
 
 
-def test_it_joins_when_the_engine_leaves_and_leaves_when_one_answers(
-    engine: ThreadingHTTPServer, room: tuple[int, Path]
-) -> None:
-    _, asked = room
+@pytest.mark.usefixtures("room")
+def test_it_joins_when_the_engine_leaves_and_leaves_when_one_answers(engine: Service, api: Api) -> None:
     for status in (503, 200, 503):
-        before = len(asked.read_text().split())
-        engine.status = status  # type: ignore[attr-defined]
-        wait_until(lambda before=before: len(asked.read_text().split()) > before, 20, f"it saw {status}")  # type: ignore[misc]
-    assert asked.read_text().split() == ["waiting", "engine", "waiting", "engine"]
+        before = len(api.asked)
+        engine.status = status
+        wait_until(lambda before=before: len(api.asked) > before, 20, f"it saw {status}")  # type: ignore[misc]
+    assert api.asked == ["waiting", "engine", "waiting", "engine"]
 
 
-def test_two_waiting_rooms_do_not_take_each_other_for_an_engine_that_left(room: tuple[int, Path]) -> None:
-    module = runpy.run_path(str(CHART / "files/waiting_room.py"))
-    assert module["an_engine_answers"](f"127.0.0.1:{room[0]}") is None
+@pytest.mark.usefixtures("room")
+def test_a_label_that_the_api_server_refuses_is_asked_for_until_it_is_taken(engine: Service, api: Api) -> None:
+    api.refusals = [500, 409, 403]
+    engine.status = 503
+    wait_until(lambda: len(api.asked) >= 5, 20, "it asked again after each refusal")
+    engine.status = 200
+    wait_until(lambda: "waiting" in api.asked[1:], 20, "it left")
+    assert api.asked == ["waiting", *["engine"] * 4, "waiting"]
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], bool | None]:
+    """Whether an engine answers at a port of this machine, as a waiting room sees it that waits 0.2 s."""
+    monkeypatch.syspath_prepend(str(CHART / "files"))
+    room = importlib.import_module("waiting_room")
+    monkeypatch.setattr(room, "ANSWER_LIMIT_S", 0.2)
+    return lambda port: room.an_engine_answers(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 500, 503])
+def test_any_answer_of_an_engine_but_503_is_one(
+    look: Callable[[int], bool | None], engine: Service, status: int
+) -> None:
+    engine.status = status
+    assert look(engine.server_port) is (status != 503)
+
+
+def test_an_engine_that_is_too_busy_to_answer_is_not_gone(look: Callable[[int], bool | None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        assert look(busy.getsockname()[1]) is None
+
+
+def test_where_nobody_listens_or_all_hang_up_no_engine_is(look: Callable[[int], bool | None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as leaving:
+        port = leaving.getsockname()[1]
+        hanging_up = Thread(target=lambda: leaving.accept()[0].close())
+        hanging_up.start()
+        assert look(port) is False
+        hanging_up.join()
+    assert look(port) is False
+
+
+def test_a_name_that_cannot_be_found_says_nothing_about_the_engine(
+    look: Callable[[int], bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lost)
+    assert look(80) is None
+
+
+def test_two_waiting_rooms_do_not_take_each_other_for_an_engine_that_left(
+    look: Callable[[int], bool | None], room: int
+) -> None:
+    assert look(room) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-def test_every_request_is_told_when_to_come_again(room: tuple[int, Path], method: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", room[0], timeout=120)
+def test_every_request_is_told_when_to_come_again(room: int, method: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", room, timeout=120)
     body = b"x" * 4_000_000 if method == "POST" else None
     connection.request(method, "/v1/chat/completions", body)
     answer = connection.getresponse()
