@@ -104,6 +104,11 @@ def _problems(plan: Plan, stack: str, config: pulumi.Config) -> list[str]:
     found = []
     if plan.name != stack:
         found.append(f"The plan in deployments/{stack} is of {plan.name!r}; run: qwenkit write {stack}")
+    if plan.placement.purchase != "on-demand":
+        found.append(
+            f"The plan buys {plan.placement.purchase} hosts, which infra/ does not; "
+            f"leave place.purchase out of request.toml, and run: qwenkit write {stack}"
+        )
     region = pulumi.Config("aws").get("region")
     if region is not None and region != plan.placement.region:
         found.append(

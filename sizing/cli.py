@@ -188,6 +188,9 @@ def check(
     from sizing.freshness import stale
 
     folders = [_deployment(name) for name in names or _deployments()]
+    if not names:  # a plan whose request is gone can still be placed
+        plans = sorted(DEPLOYMENTS.glob("*/plan.json"))
+        folders += [plan.parent for plan in plans if not plan.with_name("request.toml").exists()]
     if not folders:
         raise BadRequest("there is no deployments/*/request.toml here; run from the folder that holds deployments/")
     problems = [problem for folder in folders for problem in stale(folder)]

@@ -3,8 +3,8 @@ What AWS's own provider code says about the stand-in's cloud: ``terraform valida
 
 ``pulumi_aws`` wraps the Terraform provider, so each resource is written down under the provider's names and validated
 by the provider itself: values, formats and combinations that the SDK's types let pass.
-Stands in for: the provider's checks inside ``pulumi-resource-aws``. Needs ``terraform`` and the provider in a folder.
-Cannot show: what only the AWS API refuses; properties younger than the provider in the folder, listed in ``YOUNGER``.
+Stands in for: the provider's checks inside ``pulumi-resource-aws``. Needs ``terraform`` and the provider (``plugins``).
+Cannot show: what only the AWS API refuses; properties younger than the provider that is there, listed in ``YOUNGER``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,38 @@ from standins.aws.cloud import Resource
 
 # Not in provider 5.100, but in the 6.x that pulumi_aws 7 wraps.
 YOUNGER = {("aws_eks_node_group.update_config", "updateStrategy")}
+
+NAMED_BY = "QWENKIT_TERRAFORM_PLUGINS"
+AWS = "registry.terraform.io/hashicorp/aws"
+# Where Terraform itself looks, and where images that bring providers along keep them.
+PLACES = (
+    ".terraform.d/plugins",
+    ".terraform.d/plugin-cache",
+    ".local/share/terraform/plugins",
+    "/usr/local/share/terraform/plugins",
+    "/usr/share/terraform/plugins",
+    "/opt/*",
+)
+
+
+class NotHere(Exception):
+    """There is no ``terraform``, or no provider of AWS for it; says what was looked for."""
+
+
+def plugins() -> Path:
+    """
+    The folder with AWS's provider: the one that ``QWENKIT_TERRAFORM_PLUGINS`` names, else the first of ``PLACES``.
+
+    Raises: ``NotHere``.
+    """
+    if not shutil.which("terraform"):
+        raise NotHere("AWS's own provider is not asked: no terraform on the PATH")
+    named = os.environ.get(NAMED_BY)
+    places = [str(Path.home() / place) for place in ([Path(named).absolute()] if named else PLACES)]
+    found = [one for place in places for one in sorted(Path("/").glob(f"{place[1:]}/{AWS}"))]
+    if not found:
+        raise NotHere(f"AWS's own provider is not asked: no {AWS} in {', '.join(places)}; {NAMED_BY} names a folder")
+    return found[0].parents[AWS.count("/")]
 
 
 class Provider:
@@ -34,20 +67,26 @@ class Provider:
         [provider] = schemas.values()
         self.blocks = {name: schema["block"] for name, schema in provider["resource_schemas"].items()}
 
-    def objections(self, resources: Iterable[Resource]) -> list[str]:
-        """One sentence for each thing that is wrong; names that the provider does not have raise ``KeyError``."""
+    def objections(self, resources: Mapping[str, Resource]) -> dict[str, list[str]]:
+        """
+        What is wrong with each of *resources*, by the name it is given here: a sentence for each thing.
+
+        Names that the provider does not have raise ``KeyError``.
+        """
         written: dict[str, dict[str, Any]] = {}
-        for one in resources:
+        names = {}
+        for number, (name, one) in enumerate(resources.items()):
             kind = self._type(one.type)
-            label = re.sub(r"\W", "_", one.name)
-            written.setdefault(kind, {})[label] = _block(self.blocks[kind], one.inputs, kind)
+            names[f"{kind}.r{number}"] = name
+            written.setdefault(kind, {})[f"r{number}"] = _block(self.blocks[kind], one.inputs, kind)
         self._write({"resource": written})
         answer = json.loads(self._terraform("validate", "-json", check=False))
-        return [
-            f"{problem.get('address', '')}: {problem['summary']} {problem.get('detail', '')}".strip()
-            for problem in answer["diagnostics"]
-            if problem["severity"] == "error"
-        ]
+        said: dict[str, list[str]] = {}
+        for problem in answer["diagnostics"]:
+            if problem["severity"] == "error":
+                sentence = f"{problem['summary']} {problem.get('detail', '')}".strip()
+                said.setdefault(names[problem["address"]], []).append(sentence)
+        return said
 
     def _type(self, token: str) -> str:
         module, name = token.split(":")[1].split("/")[0], _snake(token.split(":")[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standins.host.machine import Machine
+from tests.docs.pages import documented
 
+PLAY = documented("cd ansible && ")
 ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 RECAP = re.compile(r"^(?P<host>\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+) ", re.MULTILINE)
 
@@ -41,8 +44,9 @@ class Recap:
 
 
 def play(inventory: Path, *arguments: str, variables: Mapping[str, object] | None = None) -> Recap:
-    """``ansible-playbook home-server.yml`` in ``ansible/`` with *inventory*; *variables* go over the inventory's."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "home-server.yml", "-i", str(inventory)]
+    """The playbook as printed, of this environment, with *inventory*; *variables* go over the inventory's."""
+    program, *printed = shlex.split(PLAY.removeprefix("cd ansible && "))
+    command = [str(Path(sys.executable).with_name(program)), *printed, "-i", str(inventory)]
     extra = ["-e", json.dumps(dict(variables))] if variables else []
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(inventory.parent / "cp")}
     environment["ANSIBLE_TIMEOUT"] = "120"  # to connect; the default of 10 s is for a machine that is not busy

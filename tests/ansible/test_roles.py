@@ -13,6 +13,8 @@ from types import ModuleType
 import pytest
 import yaml
 
+from sizing.facts import load_facts
+
 ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
 PLAYBOOK = yaml.safe_load((ANSIBLE / "home-server.yml").read_text())
@@ -113,6 +115,17 @@ def test_every_role_of_the_play_that_has_a_preflight_is_asked_first() -> None:
     asked = _yaml(ANSIBLE / "roles/preflight/defaults/main.yml")["preflight_roles"]
     assert roles[0] == "preflight"
     assert asked == [role for role in roles if (ANSIBLE / "roles" / role / "tasks/preflight.yml").exists()]
+
+
+def test_the_driver_runs_every_card_and_engine_that_can_be_planned_but_one_that_preflight_refuses() -> None:
+    facts, branch = load_facts(), _yaml(ANSIBLE / "roles/nvidia_driver/defaults/main.yml")["nvidia_driver_branch"]
+    needed = {gpu.id: gpu.min_driver_branch for gpu in facts.gpus.values()}
+    needed |= {
+        f"{engine.id} {release.version}": release.min_driver_branch
+        for engine in facts.engines.values()
+        for release in engine.versions
+    }
+    assert {name for name, oldest in needed.items() if oldest > branch} == {"RTX PRO 4500 Blackwell Server"}
 
 
 def test_tasks_that_see_the_key_do_not_log_it() -> None:

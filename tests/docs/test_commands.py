@@ -1,57 +1,34 @@
 """
 Every command of the README and the docs is executed by a test: the quick ones here, each in the checkout; the others
-in the lane that is named, whose test must contain the command's own words.
+by a lane, which reads the line from the page.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-    ROOT / "ansible/README.md",
-    ROOT / "helm/qwen/README.md",
-]
-ELSEWHERE = {
-    "make demo": ("tests/demo/test_demo.py", '"-m", "demo"'),
-    "make test": (".ci/run", "make test"),
-    "pulumi up --stack prod-qwen3-8b": ("tests/infra/stack.py", '"up", "--stack"'),
-    "cd ansible && ansible-playbook home-server.yml": ("tests/ansible/play.py", "home-server.yml"),
-    "helm install qwen helm/qwen": ("demo/chat.py", '"install", RELEASE, "helm/qwen", "-f"'),
-    "helm test qwen": ("tests/helm/test_on_a_cluster.py", '"test"'),
-    "kubectl apply -f infra/device-plugin.yaml": ("tests/infra/test_device_plugin.py", "infra/device-plugin.yaml"),
-    ". .venv/bin/activate": ("Makefile", "-m venv"),
-}
+from tests.ansible.play import PLAY
+from tests.demo.test_demo import DEMO
+from tests.docs.pages import ROOT, commands, documented
+from tests.helm.bench import RELEASE
+from tests.helm.chart import CHART
+from tests.infra.stack import UP
+from tests.infra.test_device_plugin import APPLY
+
+SLOW = {UP, PLAY, APPLY}  # each run by the lane that it is imported from
+MAKE = {"make demo", "make test"}
+ACTIVATE = documented(". ")
+HELM = [command for command in commands() if command.startswith("helm ")]
+HERE = [command for command in commands() if command not in {*SLOW, *MAKE, *HELM, ACTIVATE}]
 
 
-def commands() -> list[str]:
-    """The lines of every ``sh`` block, continuation lines joined, comments left out."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            joined = block.replace("\\\n", " ")
-            found += [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
-    return found
-
-
-def elsewhere(command: str) -> tuple[str, str] | None:
-    return next((where for start, where in ELSEWHERE.items() if command.startswith(start)), None)
-
-
-HERE = [command for command in commands() if elsewhere(command) is None]
-THERE = [command for command in commands() if elsewhere(command) is not None]
-
-
-@pytest.mark.parametrize("command", HERE)
-def test_a_documented_command_works_as_printed(command: str) -> None:
+def run(command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command],
@@ -63,16 +40,33 @@ def test_a_documented_command_works_as_printed(command: str) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
 
 
-@pytest.mark.parametrize("command", THERE)
-def test_a_slow_documented_command_is_run_by_a_lane(command: str) -> None:
-    where = elsewhere(command)
-    assert where is not None
-    file, words = where
-    assert words in (ROOT / file).read_text(encoding="utf-8")
+@pytest.mark.parametrize("command", HERE)
+def test_a_documented_command_works_as_printed(command: str) -> None:
+    assert run(command)
+
+
+def test_the_environment_that_is_activated_has_the_command_of_the_kit() -> None:
+    activate = ACTIVATE.replace(".venv", sys.prefix)
+    assert Path(run(f"PATH=/usr/bin:/bin; {activate} && command -v qwenkit").strip()).parent == Path(sys.prefix, "bin")
+
+
+def test_make_demo_starts_what_the_test_of_the_demo_starts() -> None:
+    assert shlex.split(run("make -n demo").splitlines()[-1])[-len(DEMO) + 1 :] == DEMO[1:]
+
+
+def test_make_test_is_what_runs_on_a_clean_checkout() -> None:
+    assert documented("make test") in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("command", HELM)
+def test_helm_is_given_the_release_and_the_chart_that_its_lane_gives_it(command: str) -> None:
+    chart = {"install": [str(CHART.relative_to(ROOT))], "test": []}
+    _, verb, *words = shlex.split(command)
+    assert words[: 1 + len(chart[verb])] == [RELEASE, *chart[verb]]
 
 
 def test_the_readme_has_the_two_commands_that_do_everything() -> None:
-    assert {"make demo", "make test"} <= set(commands())
+    assert {command for command in commands() if command.startswith("make ")} == MAKE

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from standins.aws.run import stand_in_for_aws
+from tests.infra.declared import Declared, declare
 from tests.infra.stack import Stack
 from tools.get import tool
 
 STACK = "prod-qwen3-8b"
+
+
+@pytest.fixture(scope="session")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Declared:
+    """What the program declares, by case, without the engine."""
+    return declare(tmp_path_factory.mktemp("declared"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from standins.aws.cloud import Resource
 from standins.aws.run import StandInAws
+from tests.docs.pages import documented
 
+UP = documented("pulumi up")
 LIMIT_S = 300
 
 
@@ -45,7 +48,9 @@ class Stack:
         )
 
     def up(self, *options: str, exit_code: int | None = 0) -> str:
-        return self.pulumi("up", "--stack", self.name, "--yes", *options, exit_code=exit_code)
+        """As printed, but for the name of the stack, and that nobody is there to say yes."""
+        *printed, _ = shlex.split(UP)[1:]
+        return self.pulumi(*printed, self.name, "--yes", *options, exit_code=exit_code)
 
     def planned(self) -> dict[str, str]:
         """What ``up`` would do: name and type of each AWS resource -> operation, unchanged ones left out."""

@@ -127,6 +127,12 @@ def test_the_plan_of_another_deployment_is_refused(tmp_path: Path, plan: dict[st
     assert problem == f"The plan in deployments/{STACK} is of 'other'; run: qwenkit write {STACK}"
 
 
+def test_a_plan_for_spot_hosts_is_not_placed_on_demand(tmp_path: Path, plan: dict[str, Any]) -> None:
+    plan["placement"]["purchase"] = "spot"
+    [problem] = problems(tmp_path, plan)
+    assert problem.startswith("The plan buys spot hosts, which infra/ does not; leave place.purchase out")
+
+
 def test_a_deployment_without_a_plan_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=f"run: qwenkit write {STACK}"):
         read_settings(tmp_path / STACK, pulumi.Config("qwen"))

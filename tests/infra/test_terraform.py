@@ -1,14 +1,9 @@
-"""
-AWS's own provider validates what ``up`` made. Runs where ``terraform`` is, and QWENKIT_TERRAFORM_PLUGINS names a folder
-that holds ``registry.terraform.io/hashicorp/aws``.
-"""
+"""AWS's own provider validates what ``up`` made and what the program declares elsewhere, where there is one."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +11,10 @@ from typing import Any
 import pytest
 
 from standins.aws.cloud import Cloud, Resource
-from standins.aws.terraform import Provider
+from standins.aws.terraform import NotHere, Provider, plugins
+from tests.infra.declared import Declared
 
-PLUGINS = os.environ.get("QWENKIT_TERRAFORM_PLUGINS", "")
-
-pytestmark = [
-    pytest.mark.pulumi,
-    pytest.mark.skipif(not shutil.which("terraform"), reason="AWS's own provider is not asked: no terraform here"),
-    pytest.mark.skipif(not PLUGINS, reason="AWS's own provider is not asked: QWENKIT_TERRAFORM_PLUGINS is not set"),
-]
+pytestmark = pytest.mark.pulumi
 
 GPU_GROUP = "aws:eks/nodeGroup:NodeGroup gpu"
 CLUSTER = "aws:eks/cluster:Cluster cluster"
@@ -52,25 +42,36 @@ MISTAKES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Provider:
-    return Provider(Path(PLUGINS), tmp_path_factory.mktemp("terraform"))
+    try:
+        return Provider(plugins(), tmp_path_factory.mktemp("terraform"))
+    except NotHere as why:
+        pytest.skip(str(why))
 
 
 @pytest.fixture(scope="module")
-def made(first_up: Path) -> list[Resource]:
-    return Cloud(first_up / "cloud.json").resources()
+def made(first_up: Path, declared: Declared) -> dict[str, Resource]:
+    every = {"up": Cloud(first_up / "cloud.json").resources(), **declared}
+    return {f"{case}: {one.type} {one.name}": one for case, resources in every.items() for one in resources}
 
 
-def test_aws_own_provider_has_no_objection_to_the_stack(provider: Provider, made: list[Resource]) -> None:
-    assert len(made) > 50
-    assert provider.objections(made) == []
-
-
-def test_it_objects_to_every_one_of_these_mistakes(provider: Provider, made: list[Resource]) -> None:
-    wrong = []
+@pytest.fixture(scope="module")
+def objections(provider: Provider, made: dict[str, Resource]) -> dict[str, list[str]]:
+    """To what is there and to every mistake at once: most of a question is the provider's start."""
+    wrong = {}
     for name, (place, change) in MISTAKES.items():
-        [victim] = [one for one in made if f"{one.type} {one.name}" == place]
-        inputs = copy.deepcopy(victim.inputs)
+        inputs = copy.deepcopy(made[f"up: {place}"].inputs)
         change(inputs)
-        wrong.append(dataclasses.replace(victim, name=name, inputs=inputs))
-    found = provider.objections(wrong)
-    assert len(wrong) == len({one.split(":")[0] for one in found}), found
+        wrong[name] = dataclasses.replace(made[f"up: {place}"], inputs=inputs)
+    return provider.objections(made | wrong)
+
+
+def test_aws_own_provider_has_no_objection_to_what_is_made(
+    made: dict[str, Resource], objections: dict[str, list[str]]
+) -> None:
+    assert len(made) > 150
+    assert {name: said for name, said in objections.items() if name in made} == {}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_it_objects_to_a_mistake(objections: dict[str, list[str]], mistake: str) -> None:
+    assert objections.get(mistake)

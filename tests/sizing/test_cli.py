@@ -63,6 +63,18 @@ def test_an_edited_generated_file_is_stale_and_a_missing_one_is_said(workplace: 
     assert "plan.json is missing" in done.stdout
 
 
+def test_a_plan_whose_request_is_gone_is_told(workplace: Path) -> None:
+    for folder in (workplace / "deployments").iterdir():
+        if folder.name == "prod-qwen3-32b":
+            (folder / "request.toml").unlink()
+        elif folder.name != "laptop":
+            shutil.rmtree(folder)
+    done = qwenkit("check", cwd=workplace)
+    assert done.returncode == 1
+    assert "prod-qwen3-32b cannot be planned any more: " in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
 def test_a_bad_request_exits_2_with_sentences_and_writes_nothing(workplace: Path) -> None:
     folder = workplace / "deployments" / "prod-qwen3-8b"
     (folder / "request.toml").write_text('model = "qwen3-8b"\n[load]\nconcurrency = -1\n')

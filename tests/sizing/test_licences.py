@@ -40,6 +40,7 @@ def test_a_licence_that_no_file_describes_names_the_file_to_add() -> None:
     [
         ("qwen2.5-3b", Place(kind="aws-ec2"), "You may not sell"),
         ("qwen2.5-72b", Place(kind="aws-ec2"), "100 million monthly active users"),
+        ("qwen2-math-7b", Place(kind="aws-ec2"), "Nothing at hand says whether you may sell"),
         ("qwen3-8b", Place(kind="aws-ec2"), None),
         ("qwen1.5-0.5b", Place(kind="local"), "You may not sell"),
     ],

@@ -87,6 +87,13 @@ def test_a_step_is_never_longer_on_a_faster_card(faster: str, load: tuple[int, i
     assert StepModel.of(replace(slow, gpu=gpu)).step_s(*load) <= StepModel.of(slow).step_s(*load)
 
 
+def test_gpus_add_up_their_halves_over_one_direction_of_their_link() -> None:
+    two = setup(tp=2)
+    constants = calibration().constants("vllm", "0.32.0", two.gpu)
+    sent_bytes = 2 * 36 * (2 * 1 / 2 * 4096 * 2)  # twice a layer, all of a token's hidden state in 16 bits
+    assert StepModel.of(two).reduce_token_s == pytest.approx(sent_bytes / (450e9 * constants["link"]))
+
+
 def test_more_gpus_never_lengthen_the_reading_of_weights() -> None:
     assert StepModel.of(setup("qwen3-32b", tp=4)).matrix_read_s == pytest.approx(
         StepModel.of(setup("qwen3-32b", tp=2)).matrix_read_s / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     trace = read_trace(tmp_path / name)
     assert list(trace.rows) == SAME
     assert trace.requests_per_s == pytest.approx(2 / 3)
+
+
+def test_dates_mean_the_same_on_every_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of New York the second of these is two hours after the first: summer time ends between them."""
+    (tmp_path / "t.csv").write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-05 01:30:00,100,20\n2023-11-05 02:30:00,300,40\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
+        time.tzset()
+        trace = read_trace(tmp_path / "t.csv")
+    time.tzset()
+    assert trace.rows[1].gap_s == 3600
 
 
 def test_a_trace_without_arrivals_gives_lengths_only(tmp_path: Path) -> None:
