@@ -41,7 +41,9 @@ def patience(limit_s: float) -> float:
 
 def wait_for_input(descriptor: int, limit_s: float, what: Told) -> None:
     """Return once something can be read from *descriptor*, also its end."""
-    wait_until(lambda: select.select([descriptor], [], [], 0.5)[0], limit_s, what, every_s=0)
+    limit = Limit(limit_s, what)
+    while not limit.allows(lambda: select.select([descriptor], [], [], 0.5)[0]):
+        pass  # the look itself waits
 
 
 class Limit:
