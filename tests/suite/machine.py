@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from local.place import places
 from standins.host import leftovers
 from standins.host.cache import cache_dir
 
+TEMPORARY = "qk-"  # and the process id; short, for sockets lie below
 CLAIM = "\0qwenkit-suite"
 ASK_EVERY_S = 1.0
 TELL_EVERY_S = 60.0
@@ -88,6 +90,13 @@ def clear(marker: str, before: set[str]) -> None:
         if f"folder {place.folder}" not in before and place.has_folder() and not place.is_claimed():
             take_down(place)
     leftovers.sweep()
+
+
+def sweep_temporary() -> None:
+    """Remove the temporary folders of runs that were killed outright."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def left_in(folder: Path) -> list[str]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.conclusive import PROPERTY
+
 SHOWN_LINES = 400
 
 
 @dataclass(frozen=True)
 class Result:
     """
-    Tests of a lane by how they ended, its seconds, and what it left on the machine. A lane that died without a word of
-    its own, or ran no test, has one failure.
+    Tests of a lane by how they ended, its seconds, what it left on the machine, and how many experiments were repeated
+    (tests/conclusive.py). A lane that died without a word of its own, or ran no test, has one failure.
     """
 
     lane: str
@@ -23,6 +25,7 @@ class Result:
     skipped: int
     seconds: float
     left: tuple[str, ...]
+    repeated: int = 0
 
     @property
     def green(self) -> bool:
@@ -37,12 +40,20 @@ def read(lane: str, status: int, junit: Path, seconds: float, left: tuple[str, .
     """The result of *lane*, whose pytest ended with *status* after writing *junit*, or before."""
     if not junit.exists():
         return Result(lane, 0, 1, 0, seconds, left)
-    [suite] = ElementTree.parse(junit).getroot().iter("testsuite")
+    root = ElementTree.parse(junit).getroot()
+    [suite] = root.iter("testsuite")
     tests, failed, errors, skipped = (int(suite.attrib[kind]) for kind in ("tests", "failures", "errors", "skipped"))
     failed += errors
     if status and not failed:
         failed = 1
-    return Result(lane, max(tests - failed - skipped, 0), failed, skipped, seconds, left)
+    repeated = sum(given.attrib["name"] == PROPERTY for given in root.iter("property"))
+    return Result(lane, max(tests - failed - skipped, 0), failed, skipped, seconds, left, repeated)
+
+
+def slowest(log: Path) -> str:
+    """The tests that took longest, by *log*."""
+    said = re.search(r"^=+ slowest \d+ durations =+\n(.*?)^(?:=|\(|$)", log.read_text(), re.MULTILINE | re.DOTALL)
+    return said[1].rstrip() if said else ""
 
 
 def failures(log: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.suite import machine
 from tests.suite.lanes import Lane, remember
-from tests.suite.results import Result, failures, read
+from tests.suite.results import Result, failures, read, slowest
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
@@ -58,16 +58,21 @@ class Run:
     Args:
         expected: seconds of each lane; the longest starts first.
         folder: where logs, junit files and durations go.
+        slowest: say of each lane which tests took longest.
     """
 
-    def __init__(self, lanes: list[Lane], places: dict[str, int], expected: dict[str, float], folder: Path) -> None:
+    def __init__(
+        self, lanes: list[Lane], places: dict[str, int], expected: dict[str, float], folder: Path, *, slowest: bool
+    ) -> None:
         self._waiting = sorted(lanes, key=lambda lane: -expected[lane.name])
         self._places = places
         self._expected = expected
         self._records = folder
+        self._slowest = slowest
         self._running: list[Running] = []
         self._results: list[Result] = []
-        self._temporary = Path(tempfile.mkdtemp(prefix="qk-"))
+        machine.sweep_temporary()
+        self._temporary = Path(tempfile.mkdtemp(prefix=f"{machine.TEMPORARY}{os.getpid()}-"))
         self._traces = machine.traces()
 
     def all(self) -> int:
@@ -128,6 +133,8 @@ class Run:
         result = read(lane.name, running.process.returncode, self._records / f"{lane.name}.xml", seconds, tuple(left))
         self._results.append(result)
         say(f"{lane.name}: {result}")
+        if self._slowest:
+            print(slowest(running.log), flush=True)
         if result.green:
             remember(self._records, {lane.name: seconds})
         else:
@@ -153,10 +160,10 @@ class Run:
 
     def _conclude(self, seconds: float) -> int:
         left = sorted(machine.traces() - self._traces)
-        print(f"\n{'lane':18}{'passed':>7}{'failed':>7}{'skipped':>8}{'seconds':>9}{'before':>8}")
+        print(f"\n{'lane':18}{'passed':>7}{'failed':>7}{'skipped':>8}{'repeated':>9}{'seconds':>8}{'before':>7}")
         for one in sorted(self._results, key=lambda one: -one.seconds):
-            counts = f"{one.passed:7}{one.failed:7}{one.skipped:8}"
-            print(f"{one.lane:18}{counts}{one.seconds:9.0f}{self._expected[one.lane]:8.0f}")
+            counts = f"{one.passed:7}{one.failed:7}{one.skipped:8}{one.repeated:9}"
+            print(f"{one.lane:18}{counts}{one.seconds:8.0f}{self._expected[one.lane]:7.0f}")
         print(f"all in {seconds / 60:.1f} min; left behind: {', '.join(left) or 'nothing'}")
         total = [sum(getattr(one, kind) for one in self._results) for kind in ("passed", "failed", "skipped")]
         print("{} passed, {} failed, {} skipped".format(*total), flush=True)

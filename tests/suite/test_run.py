@@ -8,20 +8,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.suite import machine
+from tests.waiting import patience, wait_until
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120
 LANE = '[lane.{0}]\nabout_s = 1\nstarts = "nothing"\npaths = ["tests/test_{0}.py"]\n'
 LAST = '[lane.last]\nabout_s = 1\nstarts = "nothing"\n'
 PYPROJECT = """[tool.pytest.ini_options]
-faulthandler_timeout = 3
+faulthandler_timeout = 10
 faulthandler_exit_on_timeout = true
 """
 GOOD = "def test_it(): pass\n"
@@ -73,7 +73,7 @@ class Ended:
 def a_checkout(folder: Path) -> Path:
     """*folder* as a checkout with this suite and no tests."""
     (folder / "tests").mkdir()
-    for name in ("local", "standins", "tests/suite", "tests/__init__.py"):
+    for name in ("local", "standins", "tests/suite", "tests/conclusive.py", "tests/__init__.py"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
     (folder / "pyproject.toml").write_text(PYPROJECT)
@@ -90,7 +90,8 @@ def begin(checkout: Path, **lanes: str) -> subprocess.Popen[str]:
     (checkout / "tests/lanes.toml").write_text("[places]\n" + "".join(map(LANE.format, lanes)) + LAST)
     for name, text in lanes.items():
         (checkout / f"tests/test_{name}.py").write_text(text)
-    environment = {**os.environ, "QWENKIT_CACHE": str(checkout / "cache")}
+    (checkout / "tmp").mkdir(exist_ok=True)
+    environment = {**os.environ, "QWENKIT_CACHE": str(checkout / "cache"), "TMPDIR": str(checkout / "tmp")}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.suite", *lanes],
         cwd=checkout,
@@ -116,7 +117,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         "file": LEAVES_A_FILE,
     }
     with begin(a_checkout(tmp_path_factory.mktemp("ended")), **lanes) as suite:
-        said, _ = suite.communicate(timeout=LIMIT_S)
+        said, _ = suite.communicate(timeout=patience(LIMIT_S))
     return Ended(suite.returncode, said)
 
 
@@ -155,26 +156,28 @@ def test_the_last_line_counts_every_lane(ended: Ended) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_lanes_tidy_up(checkout: Path, number: signal.Signals) -> None:
     with begin(checkout, waits=WAITS) as suite:
-        until_there(checkout / "begun")
+        until_there(checkout / "begun", suite)
         suite.send_signal(number)
-        said, _ = suite.communicate(timeout=LIMIT_S)
+        said, _ = suite.communicate(timeout=patience(LIMIT_S))
     assert suite.returncode == 130, said
     assert "stopping waits" in said
     assert (checkout / "tidied").exists()
 
 
-def test_lanes_of_a_killed_run_end_by_themselves(checkout: Path) -> None:
+def test_lanes_of_a_killed_run_end_by_themselves_and_the_next_run_removes_its_folder(checkout: Path) -> None:
     with begin(checkout, waits=WAITS) as suite:
-        until_there(checkout / "begun")
+        until_there(checkout / "begun", suite)
         suite.kill()
-    until_there(checkout / "tidied")
+    wait_until((checkout / "tidied").exists, LIMIT_S, "the lane ends by itself")
+    with begin(checkout, good=GOOD) as suite:
+        said, _ = suite.communicate(timeout=patience(LIMIT_S))
+    assert suite.returncode == 0, said
+    assert list((checkout / "tmp").iterdir()) == []
 
 
-def until_there(path: Path) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.05)
+def until_there(path: Path, suite: subprocess.Popen[str]) -> None:
+    wait_until(lambda: path.exists() or suite.poll() is not None, LIMIT_S, str(path))
+    assert path.exists(), suite.communicate(timeout=patience(LIMIT_S))[0]
 
 
 @pytest.fixture
@@ -189,11 +192,8 @@ def test_a_second_run_says_whom_it_waits_for_and_then_has_its_turn() -> None:
     said: list[str] = []
     first, second = machine.claim(said.append), threading.Thread(target=lambda: machine.claim(said.append).close())
     second.start()
-    deadline = time.monotonic() + LIMIT_S
-    while not said:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: said, LIMIT_S, "the second one says something")
     first.close()
-    second.join(LIMIT_S)
+    second.join(patience(LIMIT_S))
     assert not second.is_alive()
     assert said == [f"waiting: process {os.getpid()} in {Path.cwd()} runs its lanes; {machine.WHY}"]
