@@ -51,10 +51,17 @@ What a schema can say (types, ranges, names, unknown keys) is in values.schema.j
 {{- $_ := set $closed . "the guard that checks routes and keys would be lost, or not know the path; leave it out" }}
 {{- end }}
 {{- range $arguments }}
-{{- /* vLLM takes --api_key for --api-key. */}}
-{{- $flag := regexFind "^-[^=]*" . | replace "_" "-" }}
-{{- with get $closed $flag }}
-{{- $problems = append $problems (printf "args must not contain %s: %s." $flag .) }}
+{{- /* vLLM takes --api_key for --api-key, and both engines take the beginning of a flag for the flag. */}}
+{{- $flag := regexFind "^--?[a-z][^=]*" . | replace "_" "-" }}
+{{- $meant := "" }}
+{{- range $name, $_ := $closed }}
+{{- if and $flag (hasPrefix $flag $name) (or (not $meant) (eq $flag $name)) }}
+{{- $meant = $name }}
+{{- end }}
+{{- end }}
+{{- with $meant }}
+{{- $short := ternary "" (printf " (%s is short for it)" $flag) (eq $flag .) }}
+{{- $problems = append $problems (printf "args must not contain %s%s: %s." . $short (get $closed .)) }}
 {{- end }}
 {{- end }}
 {{- if eq (include "qwen.argumentOf" (list $arguments "--port")) (include "qwen.opsPort" .) }}
