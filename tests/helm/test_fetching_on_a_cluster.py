@@ -25,6 +25,7 @@ from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_benc
 from tests.helm.bucket import Buckets
 from tests.helm.chart import CHART, Values
 from tests.helm.hub import COMMIT, Hub
+from tests.helm.reach import Asked
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("policies")]
@@ -32,7 +33,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("p
 NAMESPACE, CACHE, TOKEN = "fetching", "kept", "hf_secret"
 SECRET, JOBS_SECRET, BUCKETS_SECRET = "hub-token", "token-of-the-job", "keys-of-the-bucket"
 WITH_ADAPTER = ["--enable-lora", "--lora-modules", "law=/adapters/law"]
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +209,8 @@ def test_with_its_secret_the_job_completes_and_the_engine_answers_without_reachi
     assert hub.asked == asked
     assert all(f"{name}: complete" in fetch_log(bench) for name in ("model", "law"))
     address, _, port = hub.url.removeprefix("http://").partition(":")
-    with pytest.raises(LocalError, match=r"TimeoutError|timed out|refused"):
-        in_engine(bench, "python3", "-c", CONNECT, address, port)
+    pod = Asked(lambda *command: (True, in_engine(bench, *command)), control=("127.0.0.1", 8000))
+    assert pod.reached({"hub": (address, int(port))}) == []
 
 
 def test_another_revision_is_another_job_and_the_finished_one_goes(bench: Bench, hub: Hub) -> None:

@@ -21,7 +21,7 @@ from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_benc
 from tests.helm.chart import CHART
 from tests.helm.gap import ready, the_gap_is_no_longer_than_it_must_be, wait_for_answers
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
-from tests.waiting import wait_until
+from tests.waiting import patience, wait_until
 from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
@@ -136,7 +136,7 @@ def test_a_drained_node_loses_one_engine_at_a_time_and_nobody_notices(bench: Ben
         assert len(gone()) == 1
         # There is no other node for the successor, which the second engine waits for.
         bench.cluster.kubectl("uncordon", bench.cluster.setup.node)
-        said, _ = draining.communicate(timeout=READY_LIMIT_S)
+        said, _ = draining.communicate(timeout=patience(READY_LIMIT_S))
     assert draining.returncode == 0, said
     assert "violate the pod's disruption budget" in said
     assert gone() == before
@@ -176,7 +176,7 @@ def test_on_the_last_gpu_an_upgrade_is_a_gap_of_clean_refusals(bench: Bench) -> 
 
 def test_a_drain_is_never_held_up_by_the_only_engine(bench: Bench) -> None:
     with drain(bench, "--dry-run=server") as draining:
-        said, _ = draining.communicate(timeout=60)
+        said, _ = draining.communicate(timeout=patience(60))
     assert draining.returncode == 0, said
     assert f"evicting pod {NAMESPACE}/{bench.pods()[0]['metadata']['name']} (server dry run)" in said
 

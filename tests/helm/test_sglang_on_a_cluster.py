@@ -31,7 +31,7 @@ from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Record, Traffic
 from tests.waiting import wait_until
 from tools.get import tool
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
+pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("policies")]
 
 NAMESPACE, CACHE = "sglang", "kept"
 LONGEST_STREAM = 4000  # two of them fit into the context and the cache that the engine is given
