@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -145,6 +146,17 @@ def test_spare_replicas_come_on_top_of_those_that_carry_the_load() -> None:
     plain = planned(targets={"tpot_ms": 40}).placement
     spared = planned(targets={"tpot_ms": 40}, limits={"spare_replicas": 2, "gpus": [plain.gpu]}).placement
     assert spared.replicas == plain.replicas + 2
+
+
+def test_replicas_of_one_host_share_its_memory() -> None:
+    load, place = Load(concurrency=4, input_tokens=500, output_tokens=100), Place(kind="aws-eks")
+    one = question(Request(model="qwen3-8b", load=load, place=place, limits=Limits(min_replicas=4)), FACTS)
+    [host] = [host for host in hosts(FACTS, one.request)[0] if host.type == "g6.12xlarge"]
+    found = search(one, [replace(host, usable_memory_bytes=24 * GIB)], compared=None)
+    layouts = {(option.candidate.tp, option.hosts) for option in found.options}
+    assert layouts == {(2, 2), (4, 4)}  # with one GPU each, all four would be on one host
+    reasons = {lost.reason for lost in found.rejected if lost.candidate.endswith("TP 1")}
+    assert reasons == {"a replica needs 8 GiB of host memory; of 4 on a host each gets 5 GiB"}
 
 
 def test_capacity_kept_free_is_there_when_the_load_grows_into_it() -> None:

@@ -49,6 +49,12 @@ def test_attended_context_costs_its_keys_and_values() -> None:
     assert grown == pytest.approx(80_000 * per_token_bytes / (3350e9 * share), rel=1e-6)
 
 
+def test_more_gpus_than_kv_heads_read_copies_of_them() -> None:
+    assert FACTS.models["qwen3-30b-a3b"].shape.kv_heads == 4
+    alone, shared, copied = (StepModel.of(setup("qwen3-30b-a3b", tp=tp)).kv_token_s for tp in (1, 4, 8))
+    assert copied == shared == pytest.approx(alone / 4)
+
+
 def test_fp8_cache_halves_what_context_costs() -> None:
     step, packed = StepModel.of(setup()), StepModel.of(setup(kv_cache_dtype="fp8"))
     assert packed.kv_token_s == pytest.approx(step.kv_token_s / 2)
