@@ -16,17 +16,16 @@ import pytest
 from tests.ansible.play import PLAY
 from tests.demo.alone import DEMO
 from tests.docs.pages import ROOT, commands, documented
-from tests.helm.bench import RELEASE
-from tests.helm.chart import CHART
+from tests.helm.test_on_a_cluster import INSTALL, TEST
 from tests.infra.stack import UP
 from tests.infra.test_device_plugin import APPLY
 
-SLOW = {UP, PLAY, APPLY}  # each run by the lane that it is imported from
+SLOW = {UP, PLAY, APPLY, INSTALL, TEST}  # each run by the lane that it is imported from
 MAKE = {"make demo", "make test"}
 LANE = documented("make lane ")
 ACTIVATE = documented(". ")
-HELM = [command for command in commands() if command.startswith("helm ")]
-HERE = [command for command in commands() if command not in {*SLOW, *MAKE, *HELM, LANE, ACTIVATE}]
+README_INSTALL = next(command for command in commands() if command.startswith("helm install"))
+HERE = [command for command in commands() if command not in {*SLOW, *MAKE, README_INSTALL, LANE, ACTIVATE}]
 
 
 def run(command: str) -> str:
@@ -67,11 +66,10 @@ def test_make_lane_runs_the_lane_that_is_named() -> None:
     assert shlex.split(run(f"make -n lane NAME={name}").splitlines()[-1])[-3:] == ["-m", "tests.suite", name]
 
 
-@pytest.mark.parametrize("command", HELM)
-def test_helm_is_given_the_release_and_the_chart_that_its_lane_gives_it(command: str) -> None:
-    chart = {"install": [str(CHART.relative_to(ROOT))], "test": []}
-    _, verb, *words = shlex.split(command)
-    assert words[: 1 + len(chart[verb])] == [RELEASE, *chart[verb]]
+def test_the_readmes_install_is_the_charts_for_a_deployment_that_is_here() -> None:
+    name = README_INSTALL.partition("deployments/")[2].partition("/")[0]
+    assert README_INSTALL.replace(name, "<name>") == INSTALL
+    assert (ROOT / "deployments" / name / "values.yaml").exists()
 
 
 def test_the_readme_has_the_two_commands_that_do_everything() -> None:

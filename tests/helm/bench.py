@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from local.cluster import Cluster
-from tests.helm.chart import CHART, Values, case, changed
+from tests.helm.chart import CHART, ROOT, Values, case, changed
 from tools.get import tool
 
 RELEASE = "qwen"
@@ -44,9 +44,8 @@ class Bench:
 
     def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
         command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=3 * READY_LIMIT_S, check=False
-        )
+        words = [str(part) for part in command]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=8 * READY_LIMIT_S, check=False)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
         return done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 
 from local.cluster import Cluster
 from local.errors import LocalError
+from tests.docs.pages import documented
 from tests.helm import registry
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat
 from tests.helm.chart import CHART
@@ -29,6 +31,8 @@ from tools.get import tool
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
 
 NAMESPACE = "chart"
+INSTALL = documented("helm install qwen helm/qwen --namespace qwen --create-namespace -f deployments/<name>")
+TEST = documented("helm test ")
 WORKED_OUT = "import socket; print(*{socket.gethostbyname(name) for name in ('qwen', 'qwen.chart.svc')})"
 
 
@@ -48,19 +52,16 @@ def before(bench: Bench) -> set[str]:
 def notes(bench: Bench, before: set[str]) -> str:
     """Installs the release and waits until it is Ready; its notes."""
     assert not any(name.startswith("deployment") for name in before)
-    install: list[str | Path] = [
-        "install",
-        RELEASE,
-        CHART,
-        "-f",
-        bench.values(),
-        "--wait",
-        f"--timeout={READY_LIMIT_S}s",
-    ]
+    asked = as_printed(INSTALL.replace("deployments/<name>/values.yaml", str(bench.values())))
     started = time.monotonic()
-    printed = bench.helm(*install)
+    printed = bench.helm(*asked, "--wait", f"--timeout={READY_LIMIT_S}s")
     print(f"install to Ready: {time.monotonic() - started:.1f} s")
     return printed.partition("NOTES:\n")[2]
+
+
+def as_printed(line: str) -> list[str]:
+    """The words after ``helm`` of a *line* of the README, for this namespace."""
+    return shlex.split(line.replace("--namespace qwen", f"--namespace {NAMESPACE}"))[1:]
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def path_with(program: str | Path) -> str:
 @pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("line", ["helm", "helm3"])
 def test_helm_test_passes_says_what_it_saw_and_leaves_no_pod(bench: Bench, line: str) -> None:
-    said = bench.helm("test", RELEASE, helm=line)
+    said = bench.helm(*as_printed(TEST), helm=line)
     assert "Succeeded" in said
     checks = (
         "models: tiny",
