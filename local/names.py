@@ -11,6 +11,7 @@ import socket
 import socketserver
 import struct
 import sys
+import time
 from pathlib import Path
 
 from local.api import Api
@@ -28,9 +29,22 @@ class Names(socketserver.ThreadingUDPServer):
     def __init__(self, address: str, api: Api, port: int = 53) -> None:
         super().__init__((address, port), Question)
         self._api = api
+        self._known: dict[str, tuple[str, float]] = {}
 
     def address_of(self, name: str) -> str | None:
-        """ClusterIP of the Service that *name* means, None if there is none."""
+        """
+        ClusterIP of the Service that *name* means, None if there is none. What is found is true for `TTL_S`, as clients
+        are told: waiting rooms ask several times a second, and each question to the API server costs both of us.
+        """
+        address, until = self._known.get(name, ("", 0.0))
+        if time.monotonic() < until:
+            return address
+        found = self._ask(name)
+        if found:
+            self._known[name] = found, time.monotonic() + TTL_S
+        return found
+
+    def _ask(self, name: str) -> str | None:
         labels, is_service = name.removesuffix(f".{ZONE}").split("."), name.endswith(f".{ZONE}")
         if not is_service or len(labels) != 2:
             return None

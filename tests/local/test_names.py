@@ -13,9 +13,12 @@ SERVICES = {"/api/v1/namespaces/llm/services/qwen": "10.197.0.7"}
 
 
 class OneService(Api):
-    """An API server that knows one Service; the real one is asked in test_cluster."""
+    """An API server that knows one Service; the real one is asked in test_on_a_cluster."""
+
+    asked = 0
 
     def get(self, path: str) -> dict[str, object] | None:
+        self.asked += 1
         return {"spec": {"clusterIP": SERVICES[path]}} if path in SERVICES else None
 
 
@@ -58,3 +61,15 @@ def test_an_existing_name_has_no_ipv6_address_and_is_not_denied(server: tuple[st
 @pytest.mark.parametrize("name", ["other.llm.svc.cluster.local", "qwen.svc.cluster.local", "example.org"])
 def test_other_names_do_not_exist(server: tuple[str, int], name: str) -> None:
     assert ask(server, name, 1) == (3, b"")
+
+
+def test_an_address_is_asked_for_once_while_it_is_said_to_be_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    api, now = OneService("", "", Path()), [0.0]
+    monkeypatch.setattr("local.names.time.monotonic", lambda: now[0])
+    with Names("127.0.0.1", api, port=0) as names:
+        for seconds, asked in ((0.0, 1), (4.9, 1), (5.0, 2)):
+            now[0] = seconds
+            assert names.address_of("qwen.llm.svc.cluster.local") == "10.197.0.7"
+            assert api.asked == asked
+        assert names.address_of("other.llm.svc.cluster.local") is names.address_of("other.llm.svc.cluster.local")
+        assert api.asked == 4  # what is not there may come at any moment
