@@ -131,7 +131,7 @@ def _known_layer(packages: Path) -> Path:
 
     def make(folder: Path) -> None:
         found = folder / "found"
-        command = [packages.parents[2] / "bin/python", "-c", LOOK, KNOWN_CLASS]
+        command = [str(packages.parents[2] / "bin/python"), "-c", LOOK, KNOWN_CLASS]
         settings = {**os.environ, "VLLM_CACHE_ROOT": str(found), "VLLM_NO_USAGE_STATS": "1"}
         done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
         if done.returncode:

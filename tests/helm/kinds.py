@@ -95,7 +95,7 @@ KINDS = {
         generated='vllm:generation_tokens_total{engine="0",model_name="tiny"}',
         computes="VLLM::EngineCor",
         reasoning="reasoning",
-        long=2000,
+        long=1000,
         endless=30_000,
     ),
     **{f"sglang-{release}": _sglang(release) for release in SGLANG_RELEASES},

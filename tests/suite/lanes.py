@@ -56,15 +56,16 @@ class Table:
 
 
 def load(path: Path = TABLE) -> Table:
-    """The table of lanes. ValueError names a lane that holds something that there is no place for."""
+    """The table of lanes. ValueError names a lane that holds more than there are places for."""
     raw = tomllib.loads(path.read_text())
     places: dict[str, int] = raw["places"]
     lanes = []
     for name, entry in raw["lane"].items():
         entry |= {key: tuple(entry[key]) for key in ("paths", "holds") if key in entry}
         lanes.append(Lane(name=name, **entry))
-        if unknown := set(lanes[-1].holds) - set(places):
-            raise ValueError(f"lane {name} holds {', '.join(sorted(unknown))}; [places] has {', '.join(places)}")
+        held = lanes[-1].holds
+        if too_many := {place for place in held if held.count(place) > places.get(place, 0)}:
+            raise ValueError(f"lane {name} holds {', '.join(sorted(too_many))}; [places] has {places}")
     return Table(tuple(lanes), places)
 
 

@@ -96,7 +96,7 @@ class Run:
     def _start_what_can(self) -> None:
         for lane in list(self._waiting):
             held = [place for running in self._running for place in running.lane.holds]
-            free = all(held.count(place) < self._places[place] for place in lane.holds)
+            free = all(held.count(place) + lane.holds.count(place) <= self._places[place] for place in lane.holds)
             if len(self._running) < WORKERS and free:
                 self._waiting.remove(lane)
                 self._running.append(self._start(lane))
