@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # The lanes with a cluster or a booted host need root; without it they go through sudo, with the same cache.
-ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=QWENKIT_CACHE,MODEL,PATH)
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=QWENKIT_CACHE,QWENKIT_TERRAFORM_PLUGINS,MODEL,PATH,TMPDIR)
 # Debian packages of each, installed before two lanes can ask for them at once.
 PACKAGES := engine cluster host browser prometheus
 
@@ -27,7 +27,7 @@ lane: tools ## some lanes alone: make lane NAME=helm-leaving, or NAME="demo helm
 lanes: $(VENV)/ready ## the lanes: how long each takes, what it starts
 	@$(RUN) -m tests.suite --list
 
-check: $(VENV)/ready ## format, lint, types and the fast tests: seconds, no root
+check: $(VENV)/ready ## format, lint, types and the fast tests: a minute, no root
 	$(RUN) -m tests.suite lint fast
 
 format: $(VENV)/ready ## put the code into its format
@@ -46,7 +46,9 @@ clean: ## remove what was made in this folder (not the cache; that is $(QWENKIT_
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/ready: requirements.lock pyproject.toml tools/environment.py
+.PHONY: anew
+# Its packages lie in the cache: gone there, they are installed again.
+$(VENV)/ready: requirements.lock pyproject.toml tools/environment.py $(if $(wildcard $(VENV)/packages/bin),,anew)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another with PYTHON=." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \

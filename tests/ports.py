@@ -34,7 +34,8 @@ def free_port() -> int:
 def candidates() -> range:
     """Ports that no client of this machine is given by the kernel."""
     top = min(TOP, int(RANGE.read_text().split()[0]))
-    return range(max(1024, top - WIDTH), top)
+    low = max(1024, top - WIDTH)
+    return range(low, top) if low < top else range(TOP - WIDTH, TOP)  # clients that have all leave no choice
 
 
 def _claimed(port: int) -> socket.socket | None:

@@ -12,7 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CACHE = Path(os.environ.get("QWENKIT_CACHE") or Path.home() / ".cache/qwenkit")
 # What mypy knows of the packages outlives the checkout: their first reading takes a minute and a half.
-CHECKS = (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy", "--cache-dir", str(CACHE / "mypy")])
+CHECKS = (
+    ["ruff", "format", "--check", "."],
+    ["ruff", "check", "."],
+    ["mypy", "--cache-dir", str(CACHE / f"mypy-{os.geteuid()}")],
+)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: " ".join(check[:2]))

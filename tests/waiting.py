@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 MOST_SLOWNESS = 8.0
+MOST_WAIT_S = 1500.0  # less than a whole test may take (pyproject.toml), so that a wait that fails says so itself
 SAMPLES, STEPS = 5, 200_000  # some 10 ms each: longer than a scheduler lets a process that has slept go first
 
 Told = str | Callable[[], str]
@@ -60,11 +61,14 @@ class Limit:
         waited_s = time.monotonic() - self._began
         if condition():
             return True
-        if waited_s >= self._limit_s * self._slowness:
+        if waited_s >= self._allowed_s():
             self._slowness = max(self._slowness, slowness())
-            if waited_s >= self._limit_s * self._slowness:
+            if waited_s >= self._allowed_s():
                 raise AssertionError(self._complaint(waited_s))
         return False
+
+    def _allowed_s(self) -> float:
+        return min(self._limit_s * self._slowness, max(self._limit_s, MOST_WAIT_S))
 
     def _complaint(self, waited_s: float) -> str:
         what = self._what if isinstance(self._what, str) else self._what()

@@ -43,6 +43,7 @@ def make(folder: Path) -> None:
     found_in = Path(sysconfig.get_path("purelib", "venv", {"base": str(whole)}))
     own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     (own / "kit.pth").write_text(f"{found_in}\n{CHECKOUT}\n")
+    (folder / "packages").symlink_to(whole)  # by which make sees that they are still there
     for program in (whole / "bin").iterdir():
         if not program.name.startswith(LEFT_OUT):
             (folder / "bin" / program.name).symlink_to(program)

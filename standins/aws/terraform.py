@@ -25,7 +25,7 @@ YOUNGER = {("aws_eks_node_group.update_config", "updateStrategy")}
 
 NAMED_BY = "QWENKIT_TERRAFORM_PLUGINS"
 AWS = "registry.terraform.io/hashicorp/aws"
-# Where Terraform itself looks, and where images that bring providers along keep them.
+# Where Terraform itself looks, and where add-on software lies.
 PLACES = (
     ".terraform.d/plugins",
     ".terraform.d/plugin-cache",

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import child
+from tests.waiting import patience
+
 ROOT = Path(__file__).parents[2]
 WHOLE_DEMO_LIMIT_S = 900
-NOTHING = {"interfaces": [], "mounts": [], "folders": [], "processes": []}
+CLEANING_LIMIT_S = 120
+NOTHING: dict[str, list[str]] = {"interfaces": [], "mounts": [], "folders": [], "processes": [], "groups": []}
 ALONE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 pytestmark = [pytest.mark.cluster, pytest.mark.pulumi]
 
@@ -30,13 +34,14 @@ class Ended:
 
 def demo(folder: Path, *stopped: str) -> Ended:
     """The demo, run or *stopped* (step, seconds) in namespaces of its own."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as var_tmp:
         result = folder / "result.json"
-        command = [*ALONE, sys.executable, "-m", "tests.demo.alone", str(result), scratch, *stopped]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=WHOLE_DEMO_LIMIT_S
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        command = [*ALONE, sys.executable, "-m", "tests.demo.alone", str(result), var_tmp, *stopped]
+        with child(command, cwd=ROOT, stdin=subprocess.PIPE) as running:
+            try:
+                assert running.exit_code(WHOLE_DEMO_LIMIT_S) == 0, running.said
+            finally:
+                running.process.communicate(timeout=patience(CLEANING_LIMIT_S))  # the end of input ends the demo
         return Ended(**json.loads(result.read_text()))
 
 

@@ -21,7 +21,7 @@ from tests.infra.stack import UP
 from tests.infra.test_device_plugin import APPLY
 
 SLOW = {UP, PLAY, APPLY, INSTALL, TEST}  # each run by the lane that it is imported from
-MAKE = {"make demo", "make test"}
+MAKE = {"make demo", "make test", "make lanes"}
 LANE = documented("make lane ")
 ACTIVATE = documented(". ")
 README_INSTALL = next(command for command in commands() if command.startswith("helm install"))
@@ -64,6 +64,8 @@ def test_make_test_is_what_runs_on_a_clean_checkout() -> None:
 def test_make_lane_runs_the_lane_that_is_named() -> None:
     _, _, name = LANE.partition("NAME=")
     assert shlex.split(run(f"make -n lane NAME={name}").splitlines()[-1])[-3:] == ["-m", "tests.suite", name]
+    # Not without -n: out of date, it would make the environment anew that this test runs in.
+    assert shlex.split(run("make -n lanes").splitlines()[-1])[-3:] == ["-m", "tests.suite", "--list"]
 
 
 def test_the_readmes_install_is_the_charts_for_a_deployment_that_is_here() -> None:

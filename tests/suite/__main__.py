@@ -6,7 +6,7 @@ The test suite: every lane of ``tests/lanes.toml``, two side by side, the longes
     python -m tests.suite --list              what there is
 
 Each lane is one pytest of its own: none can take another one along. Logs, junit files and durations are kept in
-``$QWENKIT_CACHE/suite``. Exit status: 0, 1 if a test failed or a lane left something, 2 for a wrong question, 130.
+``$QWENKIT_CACHE/suite-<user>``. Exit status: 0, 1 if a test failed or something was left, 2 for a wrong question, 130.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 
 from tests.suite import machine
 from tests.suite.lanes import durations, load, records
-from tests.suite.run import Run, say
+from tests.suite.run import ENDING, Run, say
 
 
 def main() -> int:
@@ -42,20 +42,15 @@ def main() -> int:
     if any(lane.holds for lane in lanes) and os.geteuid() != 0:
         say(f"{', '.join(lane.name for lane in lanes if lane.holds)}: these start clusters, hosts or packages as root")
         return 2
-    # So that an end from outside cleans up like Ctrl-C, and Ctrl-C also where a shell had it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # So that an end from outside is like Ctrl-C, and Ctrl-C works also where a shell had it ignored.
+    for number in ENDING:
         signal.signal(number, signal.default_int_handler)
     try:
         # What starts nothing disturbs nobody.
         claimed = machine.claim(say) if any(lane.holds for lane in lanes) else None
-        run = Run(lanes, table.places, expected, folder, slowest=bool(asked.lanes))
-        try:
-            return run.all()
-        finally:
-            if claimed:
-                claimed.close()
     except KeyboardInterrupt:
         return 130
+    return Run(lanes, table.places, expected, folder, claimed=claimed, slowest=bool(asked.lanes)).all()
 
 
 if __name__ == "__main__":

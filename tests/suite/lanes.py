@@ -25,7 +25,7 @@ class Lane:
 
     def takes(self, path: str, marks: Iterable[str]) -> bool:
         """Whether a test in the file *path* (from the checkout) with *marks* belongs here."""
-        here = not self.paths or path.startswith(self.paths)
+        here = not self.paths or any(path == one or path.startswith(f"{one}/") for one in self.paths)
         return here and (not self.mark or self.mark in marks)
 
 
@@ -70,22 +70,28 @@ def load(path: Path = TABLE) -> Table:
 
 
 def records() -> Path:
-    """Where runs leave durations, logs and junit files: outside every checkout."""
+    """Where runs of this user leave durations, logs and junit files: outside every checkout."""
     cache = Path(os.environ.get("QWENKIT_CACHE") or Path.home() / ".cache/qwenkit")
-    return cache / "suite"
+    return cache / f"suite-{os.geteuid()}"
 
 
 def durations(table: Table, folder: Path) -> dict[str, float]:
     """Seconds of each lane: what it took on this machine the last time it passed, else what the table says."""
-    known = folder / "durations.json"
-    recorded: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
+    recorded = _recorded(folder)
     return {lane.name: recorded.get(lane.name, lane.about_s) for lane in table.lanes}
 
 
 def remember(folder: Path, seconds: dict[str, float]) -> None:
     """Keep *seconds* of lanes for the next run."""
-    known = folder / "durations.json"
-    recorded = json.loads(known.read_text()) if known.exists() else {}
-    half = known.with_suffix(".half")
-    half.write_text(json.dumps(recorded | {name: round(took, 1) for name, took in seconds.items()}, indent=1))
-    half.replace(known)
+    half = folder / f"durations.{os.getpid()}"
+    kept = _recorded(folder) | {name: round(took, 1) for name, took in seconds.items()}
+    half.write_text(json.dumps(kept, indent=1))
+    half.replace(folder / "durations.json")
+
+
+def _recorded(folder: Path) -> dict[str, float]:
+    try:
+        found: dict[str, float] = json.loads((folder / "durations.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
+import signal
 import socket
 import struct
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from local import cgroups, processes
@@ -17,11 +21,13 @@ from local.place import places
 from standins.host import leftovers
 from standins.host.cache import cache_dir
 
-TEMPORARY = "qk-"  # and the process id; short, for sockets lie below
 CLAIM = "\0qwenkit-suite"
 ASK_EVERY_S = 1.0
 TELL_EVERY_S = 60.0
 WHY = "two runs at once would spoil each other's figures"
+TEMPORARY = re.compile(r"qk-(\d+)-\w+")  # short, for sockets lie below
+OUR_LINKS = ("qwenkit", "qkh")
+GRACE_S = 5  # for children that are just ending with the lane
 
 
 def claim(tell: Callable[[str], None]) -> socket.socket:
@@ -36,71 +42,99 @@ def claim(tell: Callable[[str], None]) -> socket.socket:
         try:
             held.bind(CLAIM)
             held.listen()
-        except OSError:
+        except OSError as error:
             held.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
         else:
             return held
-        if time.monotonic() - told >= TELL_EVERY_S and (holder := _holder()):
+        if time.monotonic() - told >= TELL_EVERY_S:
             told = time.monotonic()
-            tell(f"waiting: {holder} runs its lanes; {WHY}")
+            tell(f"waiting: {_holder()} runs its lanes; {WHY}")
         time.sleep(ASK_EVERY_S)
 
 
 def _holder() -> str:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.connect(CLAIM)
-            pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return f"process {pid} in {Path(f'/proc/{pid}/cwd').readlink()}"
-        except OSError:  # it has just ended
-            return ""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.connect(CLAIM)
+        pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return f"process {pid} in {Path(f'/proc/{pid}/cwd').readlink()}"
+    return "another process"
+
+
+# Processes of a lane -------------------------------------------------------------------------------------------------
+
+
+def still_running(marker: str, session: int) -> list[str]:
+    """What a lane that has ended left running: by the entry *marker* of its environment, or by its session."""
+    deadline = time.monotonic() + GRACE_S
+    while (left := _processes(marker, session)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [f"process {pid}: {command}" for pid, command in left.items()]
+
+
+def end_processes(marker: str, session: int) -> None:
+    """End what `still_running` tells of; clusters end in order."""
+    processes.end(marker)
+    for pid in _processes(marker, session):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes(marker: str, session: int) -> dict[int, str]:
+    found = {}
+    # Whoever renames itself has no environment to be read; its session it keeps.
+    for pid in {*processes.pids(marker), *_in_session(session)}:
+        with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if command:  # else it has ended, and nobody has buried it
+                found[pid] = command[:120]
+    return found
+
+
+def _in_session(session: int) -> set[int]:
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            after_the_name = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(after_the_name[3]) == session:
+                found.add(int(entry.name))
+    return found
+
+
+# Clusters and hosts --------------------------------------------------------------------------------------------------
 
 
 def traces() -> set[str]:
     """Interfaces, namespaces, control groups, mounts and folders of clusters and hosts that are here now."""
-    found = {f"interface {link.name}" for link in Path("/sys/class/net").iterdir() if link.name.startswith(OUR_LINKS)}
+    found = {f"interface {name}" for _, name in socket.if_nameindex() if name.startswith(OUR_LINKS)}
     found |= {f"network namespace {path.name}" for path in leftovers.NAMESPACES.glob("qwenkit-*")}
-    found |= {f"control group {group}" for root in cgroups.hierarchies() for group in root.glob("qwenkit-*")}
+    found |= {f"control group {group.name}" for root in cgroups.hierarchies() for group in root.glob("qwenkit-*")}
     found |= {f"folder {place.folder}" for place in places() if place.folder.exists()}
     found |= {f"folder {folder}" for folder in cache_dir().glob("run-*")}
     mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
     return found | {f"mount {target}" for target in mounts if "qwenkit" in target}
 
 
-OUR_LINKS = ("qwenkit", "qkh")
-
-
-def still_running(marker: str) -> list[str]:
-    """Processes that carry *marker* in their environment."""
-    said = []
-    for pid in processes.pids(marker):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-        if pid != os.getpid():
-            said.append(f"process {pid}: {command[:120]}")
-    return said
-
-
-def clear(marker: str, before: set[str]) -> None:
-    """End what carries *marker*, then remove clusters and hosts without an owner that were not there *before*."""
-    processes.end(marker)
+def clear(left: set[str]) -> None:
+    """Remove the clusters and hosts among the traces *left*; nothing of a running cluster."""
     for place in places():
-        if f"folder {place.folder}" not in before and place.has_folder() and not place.is_claimed():
-            take_down(place)
+        if f"folder {place.folder}" in left and (held := place.claim()):
+            with held:
+                take_down(place)
     leftovers.sweep()
+    for group in {trace.removeprefix("control group ") for trace in left if trace.startswith("control group ")}:
+        if not any(file.read_text() for root in cgroups.hierarchies() for file in (root / group).rglob("cgroup.procs")):
+            cgroups.remove(group)
 
 
-def sweep_temporary() -> None:
-    """Remove the temporary folders of runs that were killed outright."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
-        if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def temporary() -> Path:
+    """A folder for a run's temporary files; those of runs that were killed outright are removed first."""
+    for folder in Path(tempfile.gettempdir()).iterdir():
+        owner = TEMPORARY.fullmatch(folder.name)
+        if owner and not Path(f"/proc/{owner[1]}").exists() and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def left_in(folder: Path) -> list[str]:
-    """What a lane left in its folder for temporary files beside pytest's own; the folder is gone afterwards."""
-    left = [f"file {path.name}" for path in folder.iterdir() if not path.name.startswith("pytest-of-")]
-    shutil.rmtree(folder)
-    return left
+    return Path(tempfile.mkdtemp(prefix=f"qk-{os.getpid()}-"))

@@ -8,8 +8,8 @@ import pytest
 
 from tests.suite.lanes import Table, load
 
-# A lane that starts nothing of the kind would run such a test beside whatever else uses the machine.
-HEAVY = ("engine", "cluster", "host")
+# What a test with such a mark starts or installs, its lane must hold.
+HELD = {"engine": "engine", "cluster": "cluster", "host": "host", "browser": "packages", "prometheus": "packages"}
 FAILED_STEP = pytest.StashKey[str]()
 
 
@@ -34,10 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _lane_name(table: Table, item: pytest.Item, root: Path) -> str:
     marks = {mark.name for mark in item.iter_markers()}
     lane = table.lane_of(item.path.relative_to(root).as_posix(), marks)
-    if unmet := [kind for kind in HEAVY if kind in marks and kind not in lane.holds]:
+    if unmet := [mark for mark, place in HELD.items() if mark in marks and place not in lane.holds]:
         raise pytest.UsageError(
-            f"{item.nodeid} is marked {unmet[0]} and falls into the lane {lane.name}, which holds no {unmet[0]}: "
-            "give its module a lane in tests/lanes.toml"
+            f"{item.nodeid} is marked {unmet[0]} and falls into the lane {lane.name}, which holds no "
+            f"{HELD[unmet[0]]}: give its module a lane in tests/lanes.toml"
         )
     return lane.name
 

@@ -37,11 +37,12 @@ class Result:
 
 
 def read(lane: str, status: int, junit: Path, seconds: float, left: tuple[str, ...]) -> Result:
-    """The result of *lane*, whose pytest ended with *status* after writing *junit*, or before."""
-    if not junit.exists():
+    """The result of *lane*, whose pytest ended with *status* after writing *junit*, or before it had."""
+    try:
+        root = ElementTree.parse(junit).getroot()
+        [suite] = root.iter("testsuite")
+    except (OSError, ElementTree.ParseError, ValueError):
         return Result(lane, 0, 1, 0, seconds, left)
-    root = ElementTree.parse(junit).getroot()
-    [suite] = root.iter("testsuite")
     tests, failed, errors, skipped = (int(suite.attrib[kind]) for kind in ("tests", "failures", "errors", "skipped"))
     failed += errors
     if status and not failed:
@@ -52,7 +53,9 @@ def read(lane: str, status: int, junit: Path, seconds: float, left: tuple[str, .
 
 def slowest(log: Path) -> str:
     """The tests that took longest, by *log*."""
-    said = re.search(r"^=+ slowest \d+ durations =+\n(.*?)^(?:=|\(|$)", log.read_text(), re.MULTILINE | re.DOTALL)
+    said = re.search(
+        r"^=+ slowest \d+ durations =+\n(.*?)^(?:=|\(|$)", log.read_text(errors="replace"), re.MULTILINE | re.DOTALL
+    )
     return said[1].rstrip() if said else ""
 
 

@@ -63,6 +63,7 @@ class Ended:
 
     status: int
     said: str
+    records: Path
 
     def lane(self, name: str) -> str:
         """How the lane *name* ended, without its seconds."""
@@ -116,9 +117,10 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         "process": LEAVES_A_PROCESS,
         "file": LEAVES_A_FILE,
     }
-    with begin(a_checkout(tmp_path_factory.mktemp("ended")), **lanes) as suite:
+    checkout = a_checkout(tmp_path_factory.mktemp("ended"))
+    with begin(checkout, **lanes) as suite:
         said, _ = suite.communicate(timeout=patience(LIMIT_S))
-    return Ended(suite.returncode, said)
+    return Ended(suite.returncode, said, checkout / f"cache/suite-{os.geteuid()}")
 
 
 def test_a_lane_that_fails_takes_no_other_along_and_is_told_at_once_and_whole(ended: Ended) -> None:
@@ -143,6 +145,7 @@ def test_the_steps_after_one_that_failed_are_skipped(ended: Ended) -> None:
 
 def test_what_a_lane_leaves_is_told_and_gone(ended: Ended) -> None:
     assert ended.lane("file") == "1 passed, 0 failed, 0 skipped; left behind: file forgotten"
+    assert (ended.records / "file.files/forgotten").exists()
     [left] = re.findall(r"left behind: process (\d+): sleep 300", ended.lane("process"))
     # Where nobody buries it, an ended process keeps its number and loses its command.
     command = Path(f"/proc/{left}/cmdline")
