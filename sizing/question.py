@@ -70,6 +70,10 @@ def question(request: Request, facts: Facts, model: Model | None = None) -> Ques
     release = engine.version(request.limits.engine_version)
     served_by(model, engine.server, release.version)
     thinking_default(model, request.serving)
+    if not request.serving.name and model.key in (adapter.name for adapter in request.serving.adapters):
+        raise BadRequest(
+            f"two things are served as {model.key}; give the adapter another name, or the model one in serving.name"
+        )
     _served_so(request, model, engine)
     length = context_length(request, model)
     yarn_override(model, length)

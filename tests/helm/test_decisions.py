@@ -176,6 +176,12 @@ def test_health_is_cheap_on_sglang_so_that_probes_of_five_seconds_hold(helm: Pat
     assert environment_of(rendered(helm, case(HOME)))["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] == "false"
 
 
+def test_a_variable_of_the_plan_wins_over_the_engines_and_the_charts(helm: Path) -> None:
+    own = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "true", "HF_HUB_OFFLINE": "0"}
+    variables = environment_of(rendered(helm, changed(case(HOME), env=own)))
+    assert {name: variables[name] for name in own} == own
+
+
 def test_a_busy_engine_has_a_minute_before_it_is_restarted(objects: Objects) -> None:
     probe = engine_of(objects)["livenessProbe"]
     assert probe["httpGet"] == {"path": "/health", "port": "ops"}

@@ -27,7 +27,8 @@ ASK = {"source": "s3", "model": {"uri": "s3://weights/qwen"}}
 class Bucket(ThreadingHTTPServer):
     """
     The bucket "weights": key -> content. Without ``ranges`` every answer is the whole object; ``cuts`` are the bytes
-    after which the next answers for a shard break off; ``replaced`` are the objects that are so once they are listed.
+    after which the next answers for a shard break off; ``replaced`` are the objects that are so once they are listed;
+    ``busy`` are the statuses of the next answers for an object.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Bucket(ThreadingHTTPServer):
         self.ranges = True
         self.cuts: list[int] = []
         self.replaced: dict[str, bytes] = {}
+        self.busy: list[int] = []
         self.asked: list[str] = []  # ranges of shards
 
 
@@ -56,6 +58,8 @@ class Giving(BaseHTTPRequestHandler):
         content = self.server.objects[key]
         if self.headers.get("If-Match", tag(content)) != tag(content):
             return self.give(412, b"")
+        if self.server.busy:
+            return self.give(self.server.busy.pop(0), b"")
         at = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])  # type: ignore[index]
         most = None
         if key.endswith(".safetensors"):
@@ -134,13 +138,18 @@ def test_a_shard_that_broke_off_arrives_whole_from_a_server_with_and_without_ran
     assert (place.weights / "model.safetensors").read_bytes() == SHARD
 
 
+def test_a_source_that_wants_fewer_questions_is_asked_again(place: Place, bucket: Bucket) -> None:
+    bucket.busy = [429]
+    status, said = place.run(bucket, **ASK)
+    assert status == 0, said
+    assert "answers 429; trying again in 1 s" in said
+    assert place.files() == set(MODEL)
+
+
 def test_half_a_shard_of_another_version_is_not_gone_on_with(place: Place, bucket: Bucket) -> None:
     bucket.cuts = [2_000_000]
-    process = place.start(bucket, **ASK)
-    assert process.stdout is not None
-    assert any("trying again" in line for line in process.stdout)
-    process.kill()
-    process.communicate(timeout=LIMIT_S)
+    with place.started(bucket, **ASK) as process:
+        process.wait_to_say("trying again", LIMIT_S)
     bucket.objects["qwen/model.safetensors"] = SHARD[::-1]
     bucket.asked.clear()
     status, said = place.run(bucket, **ASK)

@@ -168,6 +168,16 @@ def test_the_weights_are_private_encrypted_and_versioned(declared: Declared, cas
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case.placement])
+def test_time_removes_of_the_weights_only_what_was_replaced_or_never_finished(declared: Declared, case: str) -> None:
+    [lifecycle] = of(declared[case], "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+    about = {"id", "status", "filter"}
+    assert {action: days for rule in lifecycle["rules"] for action, days in rule.items() if action not in about} == {
+        "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
+        "noncurrentVersionExpiration": {"noncurrentDays": 30},
+    }
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case.placement])
 def test_the_clusters_secrets_are_encrypted_with_a_key_that_rotates_and_its_log_is_kept(
     declared: Declared, case: str
 ) -> None:

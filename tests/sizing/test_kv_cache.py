@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sizing.fact import DATA
 from sizing.facts import load_facts
-from sizing.kv_cache import capacity, layouts
+from sizing.kv_cache import capacity, layouts, sglang_capacity
 from sizing.units import GIB
 
 FACTS = load_facts()
@@ -79,6 +79,14 @@ def test_a_block_of_128_as_on_a_cpu_by_hand() -> None:
     """A block then costs 18,874,368 B: 1 GiB holds 56 of them, 7,168 tokens."""
     held = capacity(FACTS.models["qwen3-8b"], GIB, 1024, 128)
     assert (held.blocks, held.block_size, held.tokens) == (56, 128, 7_168)
+
+
+def test_a_hybrid_on_sglang_runs_no_more_requests_than_it_has_states_for_by_hand() -> None:
+    """States of 39,518,208 B get 0.9 / 1.9 of 8 GiB: 102 of them; the rest holds 185,509 tokens of 24,576 B."""
+    layout = layouts(FACTS.models["qwen3-next-80b-a3b-instruct"])
+    short, long = (sglang_capacity(layout, (8 * GIB,), length) for length in (100, 100_000))
+    assert (short.tokens, short.max_concurrency) == (185_509, 102)
+    assert long.max_concurrency == 1.85509
 
 
 @pytest.mark.parametrize("key", MODELS)

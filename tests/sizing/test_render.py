@@ -93,6 +93,14 @@ def test_each_host_of_a_pipeline_gives_its_own_gpus_to_the_replica() -> None:
     assert yaml.safe_load(render(changed)["values.yaml"])["gpu"] == {"count": 8, "hosts": 2}
 
 
+@pytest.mark.parametrize(("replicas", "kind"), [(1, "pvc"), (2, "emptyDir")])
+def test_the_claim_of_a_host_is_for_one_replica_alone(replicas: int, kind: str) -> None:
+    made = on_plain_machines("L4")
+    placed = made.placement.model_copy(update={"replicas": replicas, "gpus_per_host": replicas})
+    values = yaml.safe_load(render(made.model_copy(update={"placement": placed}))["values.yaml"])
+    assert (values["replicas"], values["cache"]["type"]) == (replicas, kind)
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_what_an_earlier_plan_left_is_told_and_removed_by_writing(path: Path, tmp_path: Path) -> None:
     folder = tmp_path / path.parent.name

@@ -255,6 +255,19 @@ def test_what_a_budget_rules_out_is_named_by_the_cheapest_host_that_holds_the_mo
     assert "the budget is 5 $/h" in found.nearest.reason
 
 
+def test_a_budget_of_exactly_the_price_is_kept() -> None:
+    load, place = Load(concurrency=4, input_tokens=500, output_tokens=100), Place(kind="home", host="home-1x-rtx-4090")
+    free = Request(model="qwen3-8b", load=load, place=place)
+    usd = plan("free", free, FACTS).cost.usd_per_hour
+    kept, missed = (
+        search(question(free.model_copy(update={"limits": Limits(usd_per_hour=float(budget))}), FACTS)).options
+        for budget in (usd, usd - Decimal("0.0001"))
+    )
+    assert kept
+    assert {option.cost.usd_per_hour for option in kept} == {usd}
+    assert not missed
+
+
 def test_a_tenth_of_the_capacity_in_use_is_ten_times_the_load() -> None:
     assert [Share(count, None).peak(0.9) for count in (1, 7, 100)] == [Share(10 * count, None) for count in (1, 7, 100)]
     assert Share(3, None).peak(0.2) == Share(4, None)

@@ -1,0 +1,54 @@
+"""The demo's chat with a Service that does not do what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from demo.chat import Served, _chat
+from demo.screen import Screen
+from sizing.errors import KitError
+from sizing.plan import Plan
+
+PLAN = Path(__file__).parents[2] / "deployments/laptop/plan.json"
+
+
+class Service(HTTPServer):
+    """Answers every question with *status*."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.status = 200
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as server:
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 500])
+def test_only_a_401_shows_that_the_key_is_asked_for(service: Service, status: int) -> None:
+    service.status = status
+    url = f"http://127.0.0.1:{service.server_port}"
+    with pytest.raises(KitError, match=f"the Service answered {status} without a key; 401 was expected"):
+        _chat(Screen(), Served(Plan.load(PLAN), url, url), "key")
