@@ -132,12 +132,14 @@ class Run:
         command = [sys.executable, "-m", "pytest", "-v", "--durations=15", f"--lane={lane.name}"]
         command += [f"--junitxml={folder / 'junit.xml'}", f"--basetemp={folder / 't/p'}", *lane.paths]
         name, value = "QWENKIT_LANE", f"{lane.name} {os.getpid()}"
+        own = {name: value, "TMPDIR": str(folder / "t")}
+        own["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")  # PyTorch makes it wherever it is imported
         with (folder / "log").open("wb") as out:
             process = subprocess.Popen(
                 # Whatever ends this process, its lanes are told to stop, and have the machine until they have.
                 ["setpriv", "--pdeathsig", "INT", *command],
                 cwd=ROOT,
-                env={**os.environ, name: value, "TMPDIR": str(folder / "t")},
+                env={**os.environ, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
