@@ -130,9 +130,10 @@ def _known_layer(packages: Path) -> Path:
     """What vLLM knows of the class of a Qwen3; found out once."""
 
     def make(folder: Path) -> None:
-        found = folder / "found"
+        found, scratch = folder.parent / "found", folder.parent / "inductor"  # both go with the half-made layer
         command = [str(packages.parents[2] / "bin/python"), "-c", LOOK, KNOWN_CLASS]
         settings = {**os.environ, "VLLM_CACHE_ROOT": str(found), "VLLM_NO_USAGE_STATS": "1"}
+        settings["TORCHINDUCTOR_CACHE_DIR"] = str(scratch)  # PyTorch makes it wherever it is imported
         done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LocalError(f"vLLM knows no {KNOWN_CLASS}; its last words:\n{done.stderr[-1500:]}")

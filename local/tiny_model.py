@@ -86,6 +86,7 @@ def random_model(environment: Path, config: Path | None = None) -> Path:
     def make(folder: Path) -> None:
         command = [str(environment / "bin/python"), "-m", "local.tiny_model", shape, str(folder)]
         settings = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "HF_HUB_OFFLINE": "1"}
+        settings["TORCHINDUCTOR_CACHE_DIR"] = str(folder.parent / "inductor")  # goes with the half-made model
         done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LocalError(f"making the random model ended with status {done.returncode}:\n{done.stderr[-1500:]}")
