@@ -30,10 +30,12 @@ HERE = [command for command in commands() if command not in {*SLOW, *MAKE, READM
 
 def run(command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # What a make around this test tells the ones below it is nothing that a user's would be told.
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=ROOT,
-        env={**os.environ, "PATH": path},
+        env={**inherited, "PATH": path},
         text=True,
         capture_output=True,
         check=False,
