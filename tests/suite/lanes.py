@@ -7,6 +7,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 TABLE = Path(__file__).parents[1] / "lanes.toml"
@@ -25,8 +26,11 @@ class Lane:
 
     def takes(self, path: str, marks: Iterable[str]) -> bool:
         """Whether a test in the file *path* (from the checkout) with *marks* belongs here."""
-        here = not self.paths or any(path == one or path.startswith(f"{one}/") for one in self.paths)
-        return here and (not self.mark or self.mark in marks)
+        return self.covers(path) and (not self.mark or self.mark in marks)
+
+    def covers(self, path: str) -> bool:
+        """Whether the file *path* is among its files."""
+        return not self.paths or any(path == one or path.startswith(f"{one}/") for one in self.paths)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class Table:
         """The first lane that takes the test; the last one of the table takes every test."""
         asked = tuple(marks)
         return next(lane for lane in self.lanes if lane.takes(path, asked))
+
+    def may_have(self, lane: str, path: str) -> bool:
+        """Whether the lane called *lane* may have tests in the file *path*: none before it takes all of them."""
+        for each in self.lanes:
+            if each.covers(path) and (each.name == lane or not each.mark):
+                return each.name == lane
+        return False
 
     def named(self, names: Iterable[str]) -> list[Lane]:
         """
@@ -55,6 +66,7 @@ class Table:
         return found
 
 
+@cache
 def load(path: Path = TABLE) -> Table:
     """The table of lanes. ValueError names a lane that holds more than there are places for."""
     raw = tomllib.loads(path.read_text())

@@ -27,6 +27,15 @@ def test_the_first_lane_that_takes_a_test_has_it() -> None:
     assert TABLE.lane_of("tests/infra/test_up.py", ("pulumi",)).name == "pulumi"
 
 
+def test_a_lane_reads_only_files_that_may_have_a_test_of_it() -> None:
+    assert [lane.name for lane in TABLE.lanes if TABLE.may_have(lane.name, "tests/infra/test_up.py")] == [
+        "pulumi",
+        "fast",
+    ]
+    assert [lane.name for lane in TABLE.lanes if TABLE.may_have(lane.name, "tests/local/test_leaving.py")] == ["local"]
+    assert TABLE.lane_of("tests/helm_of_another/test_it.py", ()).name == "fast"
+
+
 def test_a_name_means_a_lane_or_all_that_begin_so() -> None:
     assert {lane.name for lane in TABLE.named(["helm"])} == {"helm-leaving", "helm-policies", "helm-cluster"}
     assert [lane.name for lane in TABLE.named(["lint", "lint"])] == ["lint"]
