@@ -10,7 +10,7 @@ from tests.helm.chart import Values
 from tests.helm.traffic import OK, WHOLE, Traffic
 from tests.waiting import wait_until
 
-ANSWERS = 17  # at least five seconds of a fresh client's
+ANSWERS = 13  # at least five seconds of a fresh client's
 
 
 def wait_for_answers(seen: Traffic) -> None:

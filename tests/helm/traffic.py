@@ -19,9 +19,9 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 # Often enough to see a gap of half a second; what they cost, an engine that starts lacks.
-FRESH_EVERY_S = 0.3
-KEPT_EVERY_S = 1.0
-READING_S = 3  # between two streams of a client; without it two cores have no time for an engine that starts
+FRESH_EVERY_S = 0.4
+KEPT_EVERY_S = 1.5
+READING_S = 5  # between two streams of a client; without it two cores have no time for an engine that starts
 LIMIT_S = 300  # of silence; for an engine that hangs, not for one on a busy machine
 HEADERS = {"Content-Type": "application/json"}
 
@@ -47,7 +47,7 @@ class Traffic:
     Args:
         streams: clients that read one stream after the other, each of *stream_tokens* tokens.
         kept: clients that ask over a connection they keep as long as the server does.
-        fresh: whether a new connection asks every 300 ms.
+        fresh: whether a new connection asks every 400 ms.
     """
 
     def __init__(
