@@ -49,6 +49,7 @@ ROOM = f"{RELEASE}-waiting-room"
 def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The release with a key of the user's own, and a client in each of three namespaces."""
     with ExitStack() as ending:
+        ending.callback(cluster.gpus, 1)
         made = ending.enter_context(a_bench(cluster, model_folder, tmp_path_factory.mktemp("values"), NAMESPACE))
         for namespace in (MONITORING, STRANGERS):
             cluster.namespace(namespace)
@@ -62,7 +63,8 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def starting(bench: Bench) -> Bench:
-    """Installed; the engine needs its time."""
+    """Installed; the engine waits for a GPU."""
+    bench.cluster.gpus(0)
     bench.kubectl("create", "secret", "generic", "team-key", f"--from-literal=token={KEY}")
     limit = f"--timeout={patience(60):.0f}s"
     for namespace in PLACES:
@@ -73,6 +75,7 @@ def starting(bench: Bench) -> Bench:
 
 @pytest.fixture(scope="module")
 def installed(starting: Bench) -> Bench:
+    starting.cluster.gpus(1)
     starting.kubectl("rollout", "status", f"deployment/{RELEASE}", f"--timeout={READY_LIMIT_S}s")
     return starting
 
