@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -145,14 +146,17 @@ def _running(
         "VLLM_CACHE_ROOT": str(cache_folder() / "vllm"),
     }
     command = [here.get(word, word) for word in (*container.get("command", VLLM), *container["args"])]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
-    made = Guarded(process, port, ops_port, keys_file, folder, log)
-    try:
-        wait_until(lambda: ready(made), START_LIMIT_S, made.last_words)
-        yield made
-    finally:
-        end(process)
+    # Engines leave sockets and folders among the temporary files; theirs go along. A short name: sockets lie there.
+    with tempfile.TemporaryDirectory(prefix="e-", ignore_cleanup_errors=True) as temporary:
+        variables["TMPDIR"] = temporary
+        with log.open("w") as file:
+            process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
+        made = Guarded(process, port, ops_port, keys_file, folder, log)
+        try:
+            wait_until(lambda: ready(made), START_LIMIT_S, made.last_words)
+            yield made
+        finally:
+            end(process)
 
 
 def ready(engine: Guarded) -> bool:

@@ -38,7 +38,7 @@ with socket.create_server(("", 8000)) as server:
 """
 ASK = """
 import sys, urllib.error, urllib.request
-try: answer = urllib.request.urlopen(f"http://{sys.argv[1]}/health", timeout=60)
+try: answer = urllib.request.urlopen(f"http://{sys.argv[1]}/health", timeout=10)
 except urllib.error.HTTPError as refusal: answer = refusal
 print(answer.status, answer.headers["Retry-After"], answer.headers["Server"])
 """
@@ -158,6 +158,7 @@ def rights(bench: Bench, account: str) -> list[str]:
 
 def test_until_an_engine_is_ready_clients_meet_the_waiting_room_and_strangers_nobody(starting: Bench) -> None:
     the_waiting_room_answers(starting, NAMESPACE)
+    starting.cluster.gpus(1)
     targets = {"service": (service(starting), 80), "room": (address_of(starting, f"{ROOM}-0"), 8000)}
     client_of(starting, NAMESPACE).wait_to_reach(["service", "room"], targets)
     client_of(starting, MONITORING).wait_to_reach([], targets)
