@@ -123,9 +123,16 @@ def clear(left: set[str]) -> None:
             with held:
                 take_down(place)
     leftovers.sweep()
-    for group in {trace.removeprefix("control group ") for trace in left if trace.startswith("control group ")}:
-        if not any(file.read_text() for root in cgroups.hierarchies() for file in (root / group).rglob("cgroup.procs")):
+    groups = {trace.removeprefix("control group ") for trace in left if trace.startswith("control group ")}
+    if idle := {group for group in groups if _is_empty(group)}:
+        time.sleep(GRACE_S)  # somebody's cluster may be just starting
+        for group in filter(_is_empty, idle):
             cgroups.remove(group)
+
+
+def _is_empty(group: str) -> bool:
+    files = (file for root in cgroups.hierarchies() for file in (root / group).rglob("cgroup.procs"))
+    return not any(file.read_text() for file in files)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
