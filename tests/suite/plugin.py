@@ -1,4 +1,4 @@
-"""What the suite adds to pytest: lanes, modules whose tests are steps, and a word on what each lane starts."""
+"""What the suite adds to pytest: lanes, and modules whose tests are steps."""
 
 from __future__ import annotations
 
