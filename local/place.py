@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local import claims
 from local.errors import LocalError
 
 MOST_CLUSTERS = 8
@@ -19,8 +20,7 @@ class Place:
     """
     Cluster number *index*.
 
-    A cluster that runs holds its number's abstract socket: the kernel frees it with the last process, however that
-    ended, and nothing lies about to go stale.
+    A cluster that runs holds its number's claim.
     """
 
     index: int
@@ -51,13 +51,7 @@ class Place:
 
     def claim(self) -> socket.socket | None:
         """The number's socket, or None if another cluster has it."""
-        held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            held.bind(f"\0{self.folder.name}")
-        except OSError:
-            held.close()
-            return None
-        return held
+        return claims.claim(self.folder.name)
 
     def is_claimed(self) -> bool:
         held = self.claim()

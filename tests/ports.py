@@ -6,10 +6,12 @@ import random
 import socket
 from pathlib import Path
 
+from local.claims import claim
+
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TOP, WIDTH = 30_000, 10_000  # below Kubernetes' node ports
 
-# For the life of this process; the kernel frees them however it ends, and nothing lies about to go stale.
+# For the life of this process.
 _held: list[socket.socket] = []
 
 
@@ -23,7 +25,7 @@ def free_port() -> int:
     ports = candidates()
     start = random.SystemRandom().randrange(len(ports))  # not random's own state, which tests seed
     for port in (*ports[start:], *ports[:start]):
-        if held := _claimed(port):
+        if held := claim(f"qwenkit-port-{port}"):
             if _nobody_listens(port):
                 _held.append(held)
                 return port
@@ -36,17 +38,6 @@ def candidates() -> range:
     top = min(TOP, int(RANGE.read_text().split()[0]))
     low = max(1024, top - WIDTH)
     return range(low, top) if low < top else range(TOP - WIDTH, TOP)  # clients that have all leave no choice
-
-
-def _claimed(port: int) -> socket.socket | None:
-    """An abstract socket that stands for the port, or None if another process has it."""
-    held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        held.bind(f"\0qwenkit-port-{port}")
-    except OSError:
-        held.close()
-        return None
-    return held
 
 
 def _nobody_listens(port: int) -> bool:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tools.build import cache
+
 ROOT = Path(__file__).parents[1]
-CACHE = Path(os.environ.get("QWENKIT_CACHE") or Path.home() / ".cache/qwenkit")
 # What mypy knows of the packages outlives the checkout: their first reading takes a minute and a half.
 CHECKS = (
     ["ruff", "format", "--check", "."],
     ["ruff", "check", "."],
-    ["mypy", "--cache-dir", str(CACHE / f"mypy-{os.geteuid()}")],
+    ["mypy", "--cache-dir", str(cache() / f"mypy-{os.geteuid()}")],
 )
 
 

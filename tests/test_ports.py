@@ -44,7 +44,7 @@ def test_a_port_that_somebody_listens_on_is_passed_over(monkeypatch: pytest.Monk
     with socket.create_server(("127.0.0.1", port)):
         another = free_port()
         monkeypatch.setattr(ports, "candidates", lambda: range(port, port + 1))
-        monkeypatch.setattr(ports, "_claimed", lambda _: socket.socket(socket.AF_UNIX))
+        monkeypatch.setattr(ports, "claim", lambda _: socket.socket(socket.AF_UNIX))
         with pytest.raises(OSError, match=f"every port from {port} to {port} is taken"):
             free_port()
     assert another != port

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tools.build import cache as cache_folder
+
 TABLE = Path(__file__).parents[1] / "lanes.toml"
 
 
@@ -83,8 +85,7 @@ def load(path: Path = TABLE) -> Table:
 
 def records() -> Path:
     """Where runs of this user leave durations, logs and junit files: outside every checkout."""
-    cache = Path(os.environ.get("QWENKIT_CACHE") or Path.home() / ".cache/qwenkit")
-    return cache / f"suite-{os.geteuid()}"
+    return cache_folder() / f"suite-{os.geteuid()}"
 
 
 def durations(table: Table, folder: Path) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -15,13 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from local import cgroups, processes
+from local import cgroups, claims, processes
 from local.cluster import take_down
 from local.place import places
 from standins.host import leftovers
 from standins.host.cache import cache_dir
 
-CLAIM = "\0qwenkit-suite"
+CLAIM = "qwenkit-suite"
 ASK_EVERY_S = 1.0
 TELL_EVERY_S = 60.0
 WHY = "two runs at once would spoil each other's figures"
@@ -31,32 +30,20 @@ GRACE_S = 5  # for children that are just ending with the lane
 
 
 def claim(tell: Callable[[str], None]) -> socket.socket:
-    """
-    The right to use this machine's cores, cluster numbers and ports for a run; waits for the run that has it.
-
-    The kernel takes it back with the last process that holds the socket, however that ended.
-    """
+    """The right to use this machine's cores, cluster numbers and ports for a run; waits for the run that has it."""
     told = -TELL_EVERY_S
-    while True:
-        held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            held.bind(CLAIM)
-            held.listen()
-        except OSError as error:
-            held.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return held
+    while not (held := claims.claim(CLAIM)):
         if time.monotonic() - told >= TELL_EVERY_S:
             told = time.monotonic()
             tell(f"waiting: {_holder()} runs its lanes; {WHY}")
         time.sleep(ASK_EVERY_S)
+    held.listen()  # so that others learn who holds it
+    return held
 
 
 def _holder() -> str:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.connect(CLAIM)
+        asking.connect(f"\0{CLAIM}")
         pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return f"process {pid} in {Path(f'/proc/{pid}/cwd').readlink()}"
     return "another process"

@@ -74,7 +74,7 @@ class Ended:
 def a_checkout(folder: Path) -> Path:
     """*folder* as a checkout with this suite and no tests."""
     (folder / "tests").mkdir()
-    for name in ("local", "standins", "tests/suite", "tests/conclusive.py", "tests/__init__.py"):
+    for name in ("local", "standins", "tools", "tests/suite", "tests/conclusive.py", "tests/__init__.py"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
     (folder / "pyproject.toml").write_text(PYPROJECT)
@@ -186,7 +186,7 @@ def until_there(path: Path, suite: subprocess.Popen[str]) -> None:
 @pytest.fixture
 def own_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the claim of the run that this test is part of."""
-    monkeypatch.setattr(machine, "CLAIM", f"\0qwenkit-suite-test-{os.getpid()}")
+    monkeypatch.setattr(machine, "CLAIM", f"qwenkit-suite-test-{os.getpid()}")
     monkeypatch.setattr(machine, "ASK_EVERY_S", 0.05)
 
 
