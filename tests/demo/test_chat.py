@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -13,6 +12,7 @@ from demo.chat import Served, _chat
 from demo.screen import Screen
 from sizing.errors import KitError
 from sizing.plan import Plan
+from tests.servers import Quiet, serving
 
 PLAN = Path(__file__).parents[2] / "deployments/laptop/plan.json"
 
@@ -25,7 +25,7 @@ class Service(HTTPServer):
         self.status = 200
 
 
-class Answering(BaseHTTPRequestHandler):
+class Answering(Quiet):
     server: Service
 
     def do_POST(self) -> None:
@@ -34,16 +34,11 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with Service() as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    with serving(Service()) as server:
         yield server
-        server.shutdown()
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 500])

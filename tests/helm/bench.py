@@ -22,6 +22,7 @@ import yaml
 
 from local.cluster import Cluster
 from tests.helm.chart import CHART, ROOT, Values, case, changed
+from tests.waiting import MOST_WAIT_S
 from tools.get import tool
 
 RELEASE = "qwen"
@@ -45,7 +46,7 @@ class Bench:
     def helm(self, *arguments: str | Path, helm: str = "helm") -> str:
         command = [tool(helm), "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
         words = [str(part) for part in command]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=8 * READY_LIMIT_S, check=False)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=MOST_WAIT_S, check=False)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.cluster.kubectl('get', 'events', '-A')}"
         return done.stdout + done.stderr
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from tests import servers
+from tests.servers import Quiet
 
 COMMIT = "9216db5781bf21249d130ec9da846c4624c16137"
 LARGE_BYTES = 1000
@@ -51,24 +53,15 @@ class Hub:
 def serving(hub: Hub, address: str = "127.0.0.1", storage: str = "localhost") -> Iterator[Hub]:
     """*hub* at its ``url`` while the block runs. *storage* is another name of *address*."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             _answer(self, hub)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((address, 0), Handler) as server:
+    with servers.serving(ThreadingHTTPServer((address, 0), Handler)) as server:
         hub.url, hub.storage_url = (f"http://{host}:{server.server_port}" for host in (address, storage))
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+        yield hub
 
 
 def _answer(to: BaseHTTPRequestHandler, hub: Hub) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import yaml
 from tests.children import end
 from tests.helm.chart import Values
 from tests.ports import free_port
+from tests.servers import Quiet, serving
 from tests.waiting import wait_until
 from tools import get
 
@@ -110,21 +110,12 @@ def answers(url: str) -> bool:
 def exposed(exposition: Callable[[], str]) -> Iterator[str]:
     """The address (host:port) of an exporter whose /metrics are *exposition* at the time of asking."""
 
-    class Exporter(BaseHTTPRequestHandler):
+    class Exporter(Quiet):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
             self.wfile.write(exposition().encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Exporter)) as server:
+        yield f"127.0.0.1:{server.server_address[1]}"

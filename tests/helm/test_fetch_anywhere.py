@@ -9,15 +9,15 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
 
 from tests.helm.cache_volume import LIMIT_S, Place
+from tests.servers import Quiet, serving
 
 SHARD = bytes(range(256)) * 12_000
 MODEL = {"config.json": b"{}", "model.safetensors": SHARD}
@@ -42,7 +42,7 @@ class Bucket(ThreadingHTTPServer):
         self.asked: list[str] = []  # ranges of shards
 
 
-class Giving(BaseHTTPRequestHandler):
+class Giving(Quiet):
     server: Bucket
 
     def do_GET(self) -> None:
@@ -73,9 +73,6 @@ class Giving(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[:most])
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 def tag(content: bytes) -> str:
     return f'"{hashlib.md5(content).hexdigest()}"'
@@ -83,10 +80,8 @@ def tag(content: bytes) -> str:
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
-    with Bucket() as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    with serving(Bucket()) as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.helm.chart import CHART
+from tests.servers import Quiet, serving
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SESSION = "session/token+=="
@@ -65,7 +65,7 @@ class PodIdentity(ThreadingHTTPServer):
         self.given = 0
 
 
-class HandingOut(BaseHTTPRequestHandler):
+class HandingOut(Quiet):
     server: PodIdentity
 
     def do_GET(self) -> None:
@@ -77,22 +77,17 @@ class HandingOut(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(words).encode() if known else b"")
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def identity(fetch_s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodIdentity]:
     (tmp_path / "token").write_text("pod-token\n")
-    with PodIdentity() as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    with serving(PodIdentity()) as server:
         monkeypatch.setenv(
             "AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_port}/v1/credentials"
         )
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
         monkeypatch.setattr(fetch_s3, "time", SimpleNamespace(time=lambda: server.now))
         yield server
-        server.shutdown()
 
 
 def test_a_pods_credentials_are_kept_while_they_last_and_renewed_minutes_before_they_end(

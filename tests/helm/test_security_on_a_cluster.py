@@ -54,8 +54,6 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
         for namespace in (MONITORING, STRANGERS):
             cluster.namespace(namespace)
             ending.callback(cluster.kubectl, "delete", "namespace", namespace, f"--timeout={LEFT_LIMIT_S}s")
-        # Nobody waits for an answer of this engine.
-        ending.callback(made.kubectl, "delete", "deployments,pods", "--all", "--grace-period=1")
         for namespace in PLACES:
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(client(namespace, cluster.engine_image)))
         yield made

@@ -57,8 +57,6 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
         volume = ("persistentvolume", f"{NAMESPACE}-{CACHE}", "--ignore-not-found", f"--timeout={LEFT_LIMIT_S}s")
         ending.callback(cluster.kubectl, "delete", *volume)  # after its claim
         made = ending.enter_context(a_bench(cluster, model_folder, folder, NAMESPACE, serving(cluster)))
-        # Nobody waits for an answer of this engine.
-        ending.callback(made.kubectl, "delete", "deployments,pods", "--all", "--grace-period=1")
         made.add_claim(CACHE, folder / CACHE)
         began = time.monotonic()
         made.helm("install", RELEASE, CHART, "-f", made.values(), "--wait", f"--timeout={READY_LIMIT_S}s")

@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.helm.chart import CHART, Values
+from tests.servers import Quiet, serving
 
 Answer = tuple[int, Any]
 
@@ -50,7 +50,7 @@ class Service(ThreadingHTTPServer):
         self.busy = 0  # requests that are told to come again first
 
 
-class Answering(BaseHTTPRequestHandler):
+class Answering(Quiet):
     server: Service
 
     def do_GET(self) -> None:
@@ -65,10 +65,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write((said if isinstance(said, str) else json.dumps(said)).encode())
 
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    do_POST = do_GET
 
 
 def answer(path: str, key: str, body: Values) -> Answer:
@@ -95,10 +92,8 @@ def answer(path: str, key: str, body: Values) -> Answer:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with Service() as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    with serving(Service()) as server:
         yield server
-        server.shutdown()
 
 
 def run(service: Service, folder: Path) -> tuple[int, list[str], str]:

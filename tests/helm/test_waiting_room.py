@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 from tests.children import end
 from tests.helm.chart import CHART, case, changed, pod_of, rendered
 from tests.ports import free_port
+from tests.servers import Quiet, serving
 from tests.waiting import wait_until
 
 EKS, HOME = "eks-vllm-two-replicas", "home-sglang"
@@ -99,15 +99,12 @@ class Service(ThreadingHTTPServer):
         self.status = 200
 
 
-class Engine(BaseHTTPRequestHandler):
+class Engine(Quiet):
     server: Service
 
     def do_GET(self) -> None:
         self.send_response(self.server.status)
         self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 class Api(ThreadingHTTPServer):
@@ -119,7 +116,7 @@ class Api(ThreadingHTTPServer):
         self.refusals: list[int] = []
 
 
-class Patched(BaseHTTPRequestHandler):
+class Patched(Quiet):
     server: Api
 
     def do_PATCH(self) -> None:
@@ -129,33 +126,16 @@ class Patched(BaseHTTPRequestHandler):
         self.end_headers()
         self.server.asked.append(asked["metadata"]["labels"]["component"])
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(server: ThreadingHTTPServer) -> Iterator[None]:
-    with server:
-        thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
 
 @pytest.fixture
 def engine() -> Iterator[Service]:
-    server = Service()
-    with serving(server):
+    with serving(Service()) as server:
         yield server
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    server = Api()
-    with serving(server):
+    with serving(Api()) as server:
         yield server
 
 

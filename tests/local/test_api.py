@@ -1,19 +1,19 @@
-"""Requests to the API server, here one without TLS; the real one is asked in test_cluster."""
+"""Requests to the API server, here one without TLS; the real one is asked wherever a cluster starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import certifi
 import pytest
 
 from local.api import Api
+from tests.servers import Quiet, serving
 
 
-class Empty(BaseHTTPRequestHandler):
+class Empty(Quiet):
     """An API server whose objects are all empty."""
 
     def do_GET(self) -> None:
@@ -21,16 +21,11 @@ class Empty(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"{}")
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Empty) as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    with serving(HTTPServer(("127.0.0.1", 0), Empty)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_a_proxy_of_the_environment_does_not_come_between(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

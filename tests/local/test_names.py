@@ -1,6 +1,5 @@
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from local.api import Api
 from local.names import Names
+from tests.servers import serving
 
 SERVICES = {"/api/v1/namespaces/llm/services/qwen": "10.197.0.7"}
 
@@ -24,12 +24,8 @@ class OneService(Api):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, int]]:
-    with Names("127.0.0.1", OneService("", "", Path()), port=0) as names:
-        serving = threading.Thread(target=names.serve_forever)
-        serving.start()
+    with serving(Names("127.0.0.1", OneService("", "", Path()), port=0)) as names:
         yield names.server_address  # type: ignore[misc]
-        names.shutdown()
-        serving.join()
 
 
 def ask(server: tuple[str, int], name: str, kind: int) -> tuple[int, bytes]:

@@ -63,7 +63,7 @@ class Refusal(BaseHTTPRequestHandler):
             while self.connection.recv(65536):
                 pass
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = refuse  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = refuse
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: a gap has thousands of them."""
