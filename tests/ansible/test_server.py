@@ -14,15 +14,16 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
+OWN = {"serve_own_values": {"service": {"port": 8080}}, "serve_api_key": "of-the-vault"}
+
 
 def _key(server: Server) -> str:
     encoded = server.machine.run("k3s kubectl -n qwen get secret qwen-api-key -o jsonpath={.data.api-key}").stdout
     return base64.b64decode(encoded).decode()
 
 
-def _restarts(server: Server) -> int:
-    pods = json.loads(server.machine.run("k3s kubectl -n qwen get pods -o json").stdout)["items"]
-    return sum(status["restartCount"] for pod in pods for status in pod["status"].get("containerStatuses", []))
+def _pods(server: Server) -> list[str]:
+    return server.machine.run("k3s kubectl -n qwen get pods -o name").stdout.split()
 
 
 def test_the_play_ends_with_a_chat_that_the_model_answered(server: Server) -> None:
@@ -51,24 +52,20 @@ def test_the_namespace_enforces_restricted_pods(server: Server) -> None:
     assert json.loads(shown)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_a_second_run_of_the_whole_play_changes_nothing(server: Server) -> None:
-    before = _restarts(server)
+def test_after_a_reboot_the_whole_play_changes_nothing_and_the_same_pods_answer_again(server: Server) -> None:
+    before = _pods(server)
+    server.machine.reboot()
     again = play(server.inventory).succeeded()
     assert (again.changed, again.failed) == (0, 0)
-    assert _restarts(server) == before
-
-
-def test_a_dry_run_of_kubernetes_and_chart_is_clean(server: Server) -> None:
-    # Driver and toolkit have theirs in test_driver.py.
-    dry = play(server.inventory, "--check", "--tags", "k3s,serve").succeeded()
-    assert (dry.changed, dry.failed) == (0, 0)
-
-
-def test_after_a_reboot_the_play_changes_nothing_and_the_model_answers_again(server: Server) -> None:
-    server.machine.reboot()
-    again = play(server.inventory, "--tags", "k3s,serve").succeeded()
-    assert again.changed == 0
     assert "qwen3-0.6b answers at " in again.message
+    assert _pods(server) == before
+
+
+def test_changed_values_and_a_key_of_the_vault_are_one_upgrade(server: Server) -> None:
+    upgraded = play(server.inventory, "--tags", "serve", variables=OWN).succeeded()
+    assert upgraded.changed == 3  # the host's values, the key, the release
+    assert re.search(r"answers at http://\S+:8080/v1/chat/completions", upgraded.message)
+    assert _key(server) == OWN["serve_api_key"]
 
 
 def test_a_release_whose_upgrade_was_cut_off_is_brought_back(server: Server) -> None:
@@ -80,14 +77,12 @@ def test_a_release_whose_upgrade_was_cut_off_is_brought_back(server: Server) -> 
     wait_until(lambda: '"pending-upgrade"' in server.machine.run(status).stdout, 60, "the upgrade has begun")
     server.machine.run("systemctl kill --signal KILL cut-off")
     assert '"pending-upgrade"' in server.machine.run(status).stdout
-    mended = play(server.inventory, "--tags", "serve").succeeded()
-    assert mended.changed == 2  # undone, installed again
+    mended = play(server.inventory, "--tags", "serve", variables=OWN).succeeded()
+    assert mended.changed == 2  # undone, installed again; the values and the key are there
     assert '"deployed"' in server.machine.run(status).stdout
 
 
-def test_changed_values_are_one_upgrade_and_the_same_values_again_are_none(server: Server) -> None:
-    own = {"serve_own_values": {"service": {"port": 8080}}}
-    upgraded = play(server.inventory, "--tags", "serve", variables=own).succeeded()
-    assert upgraded.changed == 2  # the host's values, the release
-    assert re.search(r"answers at http://\S+:8080/v1/chat/completions", upgraded.message)
-    assert play(server.inventory, "--tags", "serve", variables=own).succeeded().changed == 0
+def test_a_dry_run_of_kubernetes_and_chart_is_clean(server: Server) -> None:
+    # Driver and toolkit have theirs in test_driver.py.
+    dry = play(server.inventory, "--check", "--tags", "k3s,serve", variables=OWN).succeeded()
+    assert (dry.changed, dry.failed) == (0, 0)

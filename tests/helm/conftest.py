@@ -38,19 +38,35 @@ def args(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def engine(kind: Kind, args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def started() -> set[Kind]:
+    """The kinds that were started."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def engine(
+    kind: Kind, args: list[str], started: set[Kind], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
     """One start of each kind, for every test of it."""
-    started = time.monotonic()
+    assert kind not in started, f"in this order of the tests it starts twice: {kind}"
+    started.add(kind)
+    began = time.monotonic()
     with kind.start(tmp_path_factory.mktemp("guarded"), args) as running:
-        print(f"start to ready: {time.monotonic() - started:.1f} s")
+        print(f"start to ready: {time.monotonic() - began:.1f} s")
         yield running
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test that is marked ``only`` runs with the kinds that it names; what ends the engines comes last."""
-    items.sort(key=lambda item: item.path.name == "test_guard_and_engine.py")
+    """A test marked ``only`` runs with the kinds that it names; kind by kind, what ends an engine comes last."""
+
+    def kind_of(item: pytest.Item) -> str | None:
+        made = getattr(item, "callspec", None)
+        return made.params.get("kind") if made else None
+
+    turns = [None, *KINDS]
     for item in list(items):
-        mark, made = item.get_closest_marker("only"), getattr(item, "callspec", None)
-        if mark and made and made.params["kind"] not in mark.args:
+        mark, kind = item.get_closest_marker("only"), kind_of(item)
+        if mark and kind and kind not in mark.args:
             config.hook.pytest_deselected(items=[item])
             items.remove(item)
+    items.sort(key=lambda item: (turns.index(kind_of(item)), item.path.name == "test_guard_and_engine.py"))

@@ -33,9 +33,10 @@ START_LIMIT_S = 300
 # 41,000 tokens takes minutes.
 ANSWER_LIMIT_S = 900
 VLLM = ("vllm", "serve")  # what its image starts
-# SGLang without a GPU: PyTorch's own kernels, and room for as many tokens as the tests keep.
+# SGLang without a GPU: PyTorch's own kernels, room for as many tokens as the tests keep, and no core that spins while
+# nobody asks.
 ON_A_CPU = ["--device", "cpu", "--attention-backend", "torch_native", "--sampling-backend", "pytorch"]
-ON_A_CPU += ["--mem-fraction-static", "0.05", "--max-total-tokens", "16384"]
+ON_A_CPU += ["--mem-fraction-static", "0.05", "--max-total-tokens", "16384", "--sleep-on-idle"]
 # Release of each pinned image -> the tool that has its packages.
 SGLANG_RELEASES = {each.build.version: name for name, each in load().tools.items() if name.startswith("sglang-")}
 FIRST_KEY, SECOND_KEY = "first-key", "second-key"

@@ -202,7 +202,11 @@ def test_an_image_that_the_registry_lacks_is_told_by_describe(bench: Bench, weig
     bench.helm("upgrade", RELEASE, CHART, "-f", bench.values(model={"source": "image", "uri": wrong}))
 
     def told() -> str:
-        return "".join(bench.kubectl("describe", "pod", pod["metadata"]["name"]) for pod in bench.pods())
+        try:
+            return "".join(bench.kubectl("describe", "pod", pod["metadata"]["name"]) for pod in bench.pods())
+        except LocalError as error:  # the pod before it left meanwhile
+            assert "NotFound" in str(error)
+            return ""
 
     wait_until(lambda: "ErrImagePull" in told(), LEFT_LIMIT_S, "the trouble is told")
     wait_until(lambda: re.search(f'Failed to pull image "{wrong}": .* not found', told()), LEFT_LIMIT_S, "why")
