@@ -26,7 +26,7 @@ SERVE = {
     "serve_namespace": "qwen",
     "serve_folder": "/nowhere",
     "serve_kubectl": "false",
-    "serve_digest_of_chart": "0123456789abcdef",
+    "serve_chart_file": "/nowhere/chart.tgz",
     "serve_description": "of-this-plan",
     "serve_ready_limit_s": 1,
     "serve_key_taken": {"changed": False},
