@@ -59,11 +59,13 @@ def engine(
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test marked ``only`` runs with the kinds that it names; kind by kind, what ends an engine comes last."""
 
+    turns = [None, *KINDS]
+
     def kind_of(item: pytest.Item) -> str | None:
         made = getattr(item, "callspec", None)
-        return made.params.get("kind") if made else None
+        kind = made.params.get("kind") if made else None
+        return kind if kind in turns else None  # another one's is something else
 
-    turns = [None, *KINDS]
     for item in list(items):
         mark, kind = item.get_closest_marker("only"), kind_of(item)
         if mark and kind and kind not in mark.args:

