@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +72,7 @@ def make(build: Build, go: Callable[[], Path]) -> Path:
             elif build.kind == "venv":
                 _venv(shop, final)
             else:
-                _wheel(shop)
+                _wheels(shop)
             partial.rename(final)
         except BaseException as error:
             clock.done("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -185,16 +184,9 @@ def _python(build: Build) -> str:
     )
 
 
-def _wheel(shop: Workshop) -> None:
-    wheels = shop.into / "wheel"
-    pip = [sys.executable, "-m", "pip", "download", *_pip_flags(shop.build)]
-    if python := shop.build.recipe.get("python"):
-        pip += ["--python-version", python]
-    shop.run("downloading", *pip, "--dest", wheels)
-    for wheel in wheels.iterdir():
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(shop.into)
-    shutil.rmtree(wheels)
-    # Unpacking forgets who may be run.
-    for path in [*shop.into.rglob("bin/*"), *shop.into.rglob("pkg/tool/*/*")]:
-        path.chmod(0o755)
+def _wheels(shop: Workshop) -> None:
+    python = _python(shop.build) if "python" in shop.build.recipe else sys.executable
+    # With what Python compiles them to, which a reader of this folder may not be allowed to add.
+    shop.run(
+        "downloading and installing", python, "-m", "pip", "install", *_pip_flags(shop.build), "--target", shop.into
+    )

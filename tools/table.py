@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-KINDS = ("go", "venv", "wheel")
+KINDS = ("go", "venv", "wheels")
 
 Version = tuple[int, ...]
 COMPARE = {
@@ -68,7 +68,7 @@ class Build:
 
     @property
     def listed(self) -> Path:
-        """The packages of a venv or wheel, each with its hash."""
+        """The packages of a venv or of wheels, each with its hash."""
         return HERE / str(self.recipe.get("listed", f"python/{self.name}.txt"))
 
     @cached_property
