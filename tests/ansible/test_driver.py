@@ -113,8 +113,10 @@ def test_a_kernel_that_may_boot_next_without_a_module_stops_the_play_before_any_
         assert machine.run("cat /proc/sys/kernel/random/boot_id").stdout == boot
     finally:
         machine.run("mv /root/nvidia.c /usr/src/nvidia-580.159.03/nvidia.c")
-    mended = play(driven.inventory, "--tags", "nvidia_driver").succeeded()
-    assert mended.changed == 1  # the module is built again, nothing else
+    other_limit = {"nvidia_driver_power_limit_w": 300}
+    mended = play(driven.inventory, "--tags", "nvidia_driver", variables=other_limit).succeeded()
+    assert mended.changed == 3  # the module is built again; the unit of the power limit is another, and restarted
+    assert machine.run("nvidia-smi --query-gpu=power.limit").stdout.strip() == "300.00"
 
 
 def test_a_repository_with_another_key_is_not_believed(driven: Server) -> None:
@@ -132,4 +134,5 @@ def test_a_file_that_is_not_the_key_replaces_no_trusted_one(driven: Server) -> N
     assert refused.returncode == 2
     assert "is not the one key with fingerprint" in refused.message
     assert driven.machine.run(trusted).stdout == before
-    assert play(driven.inventory, "--tags", "nvidia_driver").succeeded().changed == 1  # the candidate, fetched again
+    again = play(driven.inventory, "--tags", "nvidia_driver").succeeded()
+    assert again.changed == 3  # the candidate, fetched again; the power limit, as it was

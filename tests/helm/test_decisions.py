@@ -241,6 +241,12 @@ def test_metrics_are_on_a_service_of_their_own_that_the_releases_test_reaches(ob
     ] == f"http://{metrics['metadata']['name']}:{settings_of(objects)['opsPort']}"
 
 
+def test_clients_are_the_pods_of_the_namespace_unless_others_are_named(objects: Objects) -> None:
+    [rule] = [rule for rule in objects["NetworkPolicy"][0]["spec"]["ingress"] if rule["ports"] == [{"port": "http"}]]
+    named = {"app.kubernetes.io/name": "qwen", "app.kubernetes.io/instance": "qwen"}
+    assert rule["from"] == [{"podSelector": {}}, {"podSelector": {"matchLabels": named}}]
+
+
 def test_the_test_pod_asks_what_the_engine_was_told(helm: Path) -> None:
     pod = rendered(helm, changed(case(LAPTOP), extraArgs=["--max-model-len", "4096"]))["Pod"][0]["spec"]
     variables = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}

@@ -47,6 +47,25 @@ def test_prometheus_scrapes_the_engines_pods_on_the_ops_port(objects: Objects) -
     assert endpoint["path"] == "/metrics"
 
 
+@pytest.mark.parametrize(
+    ("pod", "is_one"),
+    [
+        ("r-6dd5688455-5hxsm", True),  # a Deployment's: Kubernetes draws from bcdfghjklmnpqrstvwxz2456789
+        ("r-7b9c-zzzzz", True),
+        ("r-0", True),  # a LeaderWorkerSet's leader, and one of its group
+        ("r-0-3", True),
+        ("r-two-6dd5688455-5hxsm", False),  # of a release whose name begins alike
+        ("r-waiting-room-0", False),
+        ("r-fetch-0a1b2c3d-5hxsm", False),
+    ],
+)
+def test_queries_are_about_the_engines_pods_of_the_release(objects: Objects, pod: str, is_one: bool) -> None:
+    release = objects["Deployment"][0]["metadata"]["name"]
+    patterns = {found for text in shown(objects).values() for found in re.findall(r'\bpod=~"([^"]+)"', text)}
+    [pattern] = [each for each in patterns if "fetch" not in each]
+    assert bool(re.fullmatch(pattern.replace("\\\\", "\\"), pod.replace("r-", f"{release}-", 1))) is is_one
+
+
 def test_prometheus_and_grafana_find_the_objects_by_your_labels(objects: Objects) -> None:
     labelled = [*objects["PodMonitor"], *objects["PrometheusRule"]]
     labelled += [each for each in objects["ConfigMap"] if "grafana_dashboard" in each["metadata"]["labels"]]

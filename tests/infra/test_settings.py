@@ -65,6 +65,13 @@ def test_beside_the_zones_the_defaults_need_no_decision(tmp_path: Path, plan: di
     assert found.budget_email is None
 
 
+def test_gpu_machines_stand_in_the_plans_zones_and_the_control_plane_in_the_configured_ones(
+    tmp_path: Path, plan: dict[str, Any]
+) -> None:
+    found = settings(tmp_path, plan, zoneIds='["use1-az4", "use1-az6"]')
+    assert (found.cluster_zone_ids, found.gpu_zone_ids) == (("use1-az4", "use1-az6"), ("use1-az1", "use1-az2"))
+
+
 def test_every_problem_is_reported_at_once(tmp_path: Path, plan: dict[str, Any]) -> None:
     found = problems(
         tmp_path,

@@ -180,6 +180,9 @@ def test_a_secret_address_is_in_no_file_and_in_no_output(deployed: Stack) -> Non
     assert not [path for path in files if address.encode() in path.read_bytes()]
     told = deployed.exists("aws:budgets/budget:Budget", "budget").inputs["notifications"]
     assert [one["subscriberEmailAddresses"] for one in told] == [[address], [address]]
+    assert {(one["comparisonOperator"], one["threshold"], one["thresholdType"]) for one in told} == {
+        ("GREATER_THAN", 100, "PERCENTAGE")
+    }
 
 
 def test_every_problem_of_the_settings_is_one_sentence_and_nothing_is_made(empty: Stack) -> None:

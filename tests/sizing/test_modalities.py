@@ -65,6 +65,12 @@ def test_a_tower_multiplies_each_of_its_weights_once_for_every_position_it_sees(
     assert pytest.approx(model.params.tower, rel=0.02) == 27 * 15_224_832 + 4 * 40_108_032
 
 
+def test_every_image_of_a_request_is_computed() -> None:
+    model = MODELS["qwen3-vl-8b"]
+    one, five = (tower_flop(model, load(images=Images(count=count, width=400, height=300))) for count in (1, 5))
+    assert five == pytest.approx(5 * one)
+
+
 def test_windowed_attention_computes_less_on_a_large_image() -> None:
     model = MODELS["qwen2.5-vl-7b"]
     assert model.vision is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,20 @@ def test_answers_come_best_first_meet_their_targets_and_may_be_sold_where_asked(
         assert one.model.name in one.verdict
     for one in advice.passed_over:
         assert one.reason
+
+
+@pytest.mark.parametrize("stated", ["no", "unknown"])
+def test_what_may_not_be_sold_for_all_one_knows_is_no_answer_to_somebody_who_sells(stated: str) -> None:
+    wish = Wish(("text",), Hardware(gpu="RTX 4090"), commercial=True)
+    best = recommend(wish, FACTS).recommendations[0]
+    doubtful = best.licence.model_copy(update={"commercial": stated})
+    facts = FACTS.model_copy(update={"licences": {**FACTS.licences, best.licence.id: doubtful}})
+    advice = recommend(wish, facts)
+    assert best.licence.id not in {one.licence.id for one in advice.recommendations}
+    assert best.model.key in {one.model.key for one in advice.passed_over}
+    assert best.model.key in {
+        one.model.key for one in recommend(replace(wish, commercial=False), facts).recommendations
+    }
 
 
 def test_every_answer_keeps_the_budget_and_the_alternatives_are_other_kinds_of_place() -> None:

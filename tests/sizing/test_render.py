@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sizing.engine_facts import Engine
-from sizing.errors import Unsupported
+from sizing.errors import BadRequest, Unsupported
 from sizing.facts import load_facts
 from sizing.freshness import stale
 from sizing.plan import Plan
@@ -113,3 +113,13 @@ def test_what_an_earlier_plan_left_is_told_and_removed_by_writing(path: Path, tm
     write_all(folder, files)
     assert {file.name for file in folder.iterdir()} == {"request.toml", *files}
     assert stale(folder) == []
+
+
+def test_a_file_that_cannot_be_written_leaves_every_other_as_it_was(tmp_path: Path) -> None:
+    first, *_, last = files = render(Plan.load(COMMITTED[0]))
+    (tmp_path / first).write_text("of an earlier plan")
+    (tmp_path / last).mkdir()
+    with pytest.raises(BadRequest, match=rf"{last} cannot be written: it is a folder; nothing was changed"):
+        write_all(tmp_path, files)
+    assert (tmp_path / first).read_text() == "of an earlier plan"
+    assert {path.name for path in tmp_path.iterdir()} == {first, last}
