@@ -29,7 +29,6 @@ SERVE = {
     "serve_chart_file": "/nowhere/chart.tgz",
     "serve_description": "of-this-plan",
     "serve_ready_limit_s": 1,
-    "serve_key_taken": {"changed": False},
 }
 
 
