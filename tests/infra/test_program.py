@@ -147,6 +147,17 @@ def test_the_model_server_may_list_and_get_of_the_weights_bucket_and_nothing_els
         ]
 
 
+def test_weights_travel_over_tls_only(made: list[Resource]) -> None:
+    buckets = [one.outputs["arn"] for one in made if one.type == "aws:s3/bucket:Bucket"]
+    policies = of(made, "aws:s3/bucketPolicy:BucketPolicy")
+    assert len(policies) == len(buckets)
+    for bucket, policy in zip(buckets, policies, strict=True):
+        [only] = json.loads(policy["policy"])["Statement"]
+        assert (only["Effect"], only["Principal"], only["Action"]) == ("Deny", "*", "s3:*")
+        assert only["Resource"] == [bucket, f"{bucket}/*"]
+        assert only["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case.placement])
 def test_the_weights_are_private_encrypted_and_versioned(declared: Declared, case: str) -> None:
     bucket = {one.type.split(":")[-1]: one.inputs for one in declared[case] if one.type.startswith("aws:s3/")}

@@ -57,6 +57,11 @@ def test_the_inventory_names_each_of_several_hosts() -> None:
     assert list(inventory_of(made)["hosts"]) == ["three-1", "three-2", "three-3"]
 
 
+def test_each_of_several_hosts_serves_its_own_replicas_and_no_other() -> None:
+    made = on_plain_machines("L4", replicas=3)
+    assert yaml.safe_load(render(made)["values.yaml"])["replicas"] == 1
+
+
 @pytest.mark.parametrize(("gpu", "decides"), [("B300", "card"), ("RTX PRO 4500", "card"), ("L4", "engine")])
 def test_a_plan_wants_the_newer_of_the_drivers_that_card_and_engine_need(gpu: str, decides: str) -> None:
     made = on_plain_machines(FACTS.gpu(gpu).id)
