@@ -6,7 +6,8 @@ start. Every container of the cluster sees the environment's packages, read-only
 as NVIDIA's runtime lets every container see the driver. To a chart the image looks complete.
 
 What vLLM finds out about the class of a Qwen3, in a process of its own and for a third of a start's work, is in the
-image: vLLM keeps it itself where its cache stays.
+image: vLLM keeps it itself where its cache stays. One thing is not as vLLM has it: how its processes wait for each
+other.
 """
 
 from __future__ import annotations
