@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cloudnativelabs/kube-router/v2/pkg/controllers/netpol"
 	"github.com/cloudnativelabs/kube-router/v2/pkg/healthcheck"
@@ -21,6 +22,8 @@ import (
 func main() {
 	config := options.NewKubeRouterConfig()
 	config.EnableIPv4 = true
+	// A synchronisation that fails is given up, and repeated only at the next event or when this is over.
+	config.IPTablesSyncPeriod = 10 * time.Second
 	flag.StringVar(&config.Kubeconfig, "kubeconfig", "", "how to reach the API server")
 	flag.StringVar(&config.HostnameOverride, "node", "", "this node")
 	flag.StringVar(&config.ClusterIPCIDRs[0], "services", "", "subnet of the ClusterIPs")
