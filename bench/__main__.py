@@ -18,12 +18,12 @@ from rich.table import Table
 
 from bench.clock import Taken, best, in_child, of_command
 from bench.questions import grid, mixed, plans
-from sizing.calibration import calibration
 from sizing.errors import KitError
-from sizing.estimate import answers, read_questions
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.request import Request
+from sizing.facts.calibration import calibration
+from sizing.facts.catalogue import load_facts
+from sizing.planning.planning import plan
+from sizing.request.request import Request
+from sizing.whatif.estimate import answers, read_questions
 
 RECORDED = Path(__file__).parent / "recorded.json"
 LINES = 10_000

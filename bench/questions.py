@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sizing.facts import Facts
-from sizing.request import Load, Place, Request, Targets
+from sizing.facts.catalogue import Facts
+from sizing.request.request import Load, Place, Request, Targets
 
 MODELS = ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B-AWQ")
 GPUS = ("A10G", "RTX 4090", "A100-40", "A100-80", "H100", "H200")

@@ -22,8 +22,8 @@ from demo.screen import Screen
 from local.components import BINARIES
 from local.errors import LocalError
 from sizing.errors import KitError
-from sizing.facts import load_facts
-from sizing.folder_model import folder_model
+from sizing.facts.catalogue import load_facts
+from sizing.facts.folder_model import folder_model
 from tools.get import apt, tool
 from tools.table import ToolError
 

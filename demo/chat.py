@@ -17,7 +17,7 @@ from demo.screen import Screen
 from local.cluster import Cluster
 from local.tiny_model import random_model
 from sizing.errors import BadRequest, KitError
-from sizing.plan import Plan
+from sizing.plan.plan import Plan
 from tools.get import tool
 
 DEPLOYMENT = "laptop"

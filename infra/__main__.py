@@ -17,7 +17,7 @@ from infra.nodes import Nodes, NodesArgs
 from infra.settings import read_settings
 from infra.weights import Weights
 from sizing.errors import KitError
-from sizing.freshness import stale
+from sizing.planning.freshness import stale
 
 # What the machines promise and the chart relies on: tests/infra holds the two together.
 GPU_TAINTS = {"nvidia.com/gpu": "true"}

@@ -17,7 +17,7 @@ from typing import Literal
 import pulumi
 
 from sizing.errors import BadRequest
-from sizing.plan import Plan
+from sizing.plan.plan import Plan
 
 IAM_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+")
 ZONE_ID = re.compile(r"[a-z]+\d-az([1-8])")  # use1-az4; local and wavelength zones have longer ids

@@ -1,5 +1,5 @@
 """``python -m sizing`` = ``qwenkit``."""
 
-from sizing.cli import main
+from sizing.cli.main import main
 
 main()

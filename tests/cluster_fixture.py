@@ -7,7 +7,7 @@ import pytest
 
 from local.cluster import Cluster
 from local.tiny_model import random_model
-from sizing.facts import load_facts
+from sizing.facts.catalogue import load_facts
 from tests.helm.guarded import SGLANG_RELEASES
 from tools import get
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from sizing.facts import load_facts
+from sizing.facts.catalogue import load_facts
 
 ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())

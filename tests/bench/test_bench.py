@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.questions import mixed
-from sizing.facts import load_facts
+from sizing.facts.catalogue import load_facts
 
 ROOT = Path(__file__).parents[2]
 

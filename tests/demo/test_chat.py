@@ -11,7 +11,7 @@ import pytest
 from demo.chat import Served, _chat
 from demo.screen import Screen
 from sizing.errors import KitError
-from sizing.plan import Plan
+from sizing.plan.plan import Plan
 from tests.servers import Quiet, serving
 
 PLAN = Path(__file__).parents[2] / "deployments/laptop/plan.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.request import Adapter, Images, Limits, Load, Place, Request, Serving, Targets, read_request
+from sizing.facts.catalogue import load_facts
+from sizing.planning.planning import plan
+from sizing.request.request import Adapter, Images, Limits, Load, Place, Request, Serving, Targets, read_request
 
 PAGE = (Path(__file__).parents[2] / "docs" / "request.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[BaseModel]] = {

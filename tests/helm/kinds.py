@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.cache import kept
-from sizing.engine_args import Settings, engine_args
-from sizing.facts import load_facts
-from sizing.request import Adapter, Serving
+from sizing.engine.arguments import Settings, engine_args
+from sizing.facts.catalogue import load_facts
+from sizing.request.request import Adapter, Serving
 from tests.helm.adapter import random_adapter
 from tests.helm.guarded import SGLANG_RELEASES, Guarded, guarded, guarded_sglang, sglang_packages
 from tools.get import tool

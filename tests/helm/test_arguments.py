@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sizing.engine_args import Settings, engine_args
-from sizing.engine_facts import Engine
-from sizing.facts import load_facts
-from sizing.model_facts import Model
-from sizing.request import Adapter, Serving
+from sizing.engine.arguments import Settings, engine_args
+from sizing.facts.catalogue import load_facts
+from sizing.facts.engine import Engine
+from sizing.facts.model import Model
+from sizing.request.request import Adapter, Serving
 from tests.helm.chart import CASES, ROOT, engine_of, rendered
 from tests.helm.guarded import SGLANG_RELEASES, sglang_packages
 from tools.get import tool

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.render import render
-from sizing.request import Request
+from sizing.facts.catalogue import load_facts
+from sizing.plan.files import render
+from sizing.planning.planning import plan
+from sizing.request.request import Request
 from tests.helm.chart import COMMITTED, OTHERS, Values, engine_of, environment_of, laid_over, pod_of, rendered
 
 LOAD = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 256}

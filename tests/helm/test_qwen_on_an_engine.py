@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from local.tiny_model import random_model
-from sizing.engine_args import Settings, engine_args
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.request import Request, Serving
+from sizing.engine.arguments import Settings, engine_args
+from sizing.facts.catalogue import load_facts
+from sizing.planning.planning import plan
+from sizing.request.request import Request, Serving
 from tests.helm.bench import chat
 from tests.helm.chart import CHART
 from tests.helm.guarded import Guarded, guarded

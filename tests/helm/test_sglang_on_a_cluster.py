@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from local.cluster import Cluster
-from sizing.engine_args import Settings, engine_args
-from sizing.facts import load_facts
-from sizing.request import Serving
+from sizing.engine.arguments import Settings, engine_args
+from sizing.facts.catalogue import load_facts
+from sizing.request.request import Serving
 from tests.children import end
 from tests.conclusive import Inconclusive, conclusive
 from tests.helm.bench import DRAIN_S, LEFT_LIMIT_S, PRE_STOP_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat

@@ -14,7 +14,7 @@ from pulumi.runtime import set_all_config
 
 from infra.settings import Settings, read_settings
 from sizing.errors import BadRequest
-from sizing.facts import load_facts
+from sizing.facts.catalogue import load_facts
 
 ROOT = Path(__file__).parents[2]
 STACK = "prod-qwen3-8b"

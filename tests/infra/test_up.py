@@ -7,10 +7,10 @@ import ipaddress
 
 import pytest
 
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.render import render
-from sizing.request import read_request
+from sizing.facts.catalogue import load_facts
+from sizing.plan.files import render
+from sizing.planning.planning import plan
+from sizing.request.request import read_request
 from tests.infra.stack import Stack
 
 pytestmark = pytest.mark.pulumi

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sizing.errors import BadRequest
-from sizing.estimate import answers, read_questions
-from sizing.facts import Facts, load_facts
+from sizing.facts.catalogue import Facts, load_facts
+from sizing.whatif.estimate import answers, read_questions
 
 TEXTS = (
     "", " ", "\n", "qwen", "Qwen/", "Qwen/Qwen3-8B\u202e", "q\u0000", "\uff31\uff37\uff25\uff2e3", "\U0001f4a5" * 50,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sizing.cli import app, main
+from sizing.cli.main import app, main
 from sizing.errors import KitError
-from sizing.facts import load_facts
-from sizing.planning import plan
-from sizing.request import read_request
+from sizing.facts.catalogue import load_facts
+from sizing.planning.planning import plan
+from sizing.request.request import read_request
 from tests.sizing.fuzz import Wild, judge_estimate, judge_line, judge_sentence, numbers
 
 FACTS = load_facts()

@@ -1,0 +1,1 @@
+"""Which model and hardware to take, for those who do not know yet."""

@@ -1,0 +1,1 @@
+"""What is known: models, GPUs, engines, places, prices, licences, and the rules of engine releases."""

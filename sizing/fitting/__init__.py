@@ -1,0 +1,1 @@
+"""How the speed constants follow from measurements, and how far off they leave estimates."""

@@ -1,0 +1,1 @@
+"""What lies in a GPU's memory: weights, KV cache, adapters and the rest."""

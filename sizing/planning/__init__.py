@@ -1,0 +1,1 @@
+"""From request and facts to the plan, and whether a written one is still fresh."""

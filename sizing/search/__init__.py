@@ -1,0 +1,1 @@
+"""Which hardware and settings meet a request."""

@@ -1,0 +1,1 @@
+"""How fast a replica is: one step, the scheduler over it, and what a client sees."""

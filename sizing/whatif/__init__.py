@@ -1,0 +1,1 @@
+"""What would be otherwise: other cards, other settings, what would make a card enough."""
