@@ -110,11 +110,6 @@ class BandFile(Fact):
     cells: dict[str, dict[str, float]]
 
 
-def link_of(gpu: Gpu) -> str:
-    """What joins two of them: ``nvlink`` where every card has it; an optional bridge is not counted on."""
-    return "nvlink" if gpu.interconnect.startswith("NVLink") else "pcie"
-
-
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Every constant of one (engine era, GPU class, link), by name, and how the three are called."""
@@ -157,7 +152,7 @@ class Calibration:
         speed = self.engines.engines[engine]
         era = self.era(engine, version)
         name = self.gpu_class(gpu)
-        link = link_of(gpu)
+        link = "nvlink" if gpu.nvlink else "pcie"
         layers = (
             self.gpus.default,
             self.gpus.classes[name].constants if name != "default" else {},

@@ -72,3 +72,8 @@ class Gpu(Fact):
     kernel_module: str
     source: str
     confidence: str
+
+    @property
+    def nvlink(self) -> bool:
+        """Whether every card has NVLink to those beside it; a bridge that may be bought is not counted on."""
+        return self.interconnect.startswith("NVLink")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sizing.facts.calibration import Calibration, EngineFile, GpuFile, link_of
+from sizing.facts.calibration import Calibration, EngineFile, GpuFile
 from sizing.fitting.measurements import Case
 
 _SHARES = (
@@ -108,7 +108,7 @@ def depends(case: Case, address: Address, known: Calibration) -> bool:
         case ("gpus", "classes", which, *_):
             return which == gpu_class
         case ("gpus", "links", which, *_):
-            return setup.tp > 1 and which == link_of(setup.gpu)
+            return setup.tp > 1 and (which == "nvlink") == setup.gpu.nvlink
     return plain not in own
 
 

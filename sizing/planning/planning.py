@@ -94,7 +94,7 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
                 max_num_batched_tokens=setup.max_num_batched_tokens,
                 gpu_memory_utilization=setup.gpu_memory_utilization,
                 kv_cache_dtype=setup.kv_cache_dtype,
-                nvlink=host.gpu.nvlink_gb_s_total > 0,
+                nvlink=host.gpu.nvlink,
             ),
             block_size=answer.block_size,
             min_driver_branch=max(asked.release.min_driver_branch, host.gpu.min_driver_branch),

@@ -266,3 +266,20 @@ def test_a_tail_of_clients_that_start_at_once_is_said_to_be_the_starts(load: dic
     whole = Load.model_validate({**load, "input_tokens": 1024, "output_tokens": 256})
     made = plan("x", Request(model="qwen3-8b", load=whole, place=Place(kind="aws-eks"), targets=targets), FACTS)
     assert any("TTFT p95 is that of the start" in warning for warning in made.warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("place", "gpu", "off"),
+    [
+        (Place(kind="home", host="home-2x-rtx-4090"), "RTX 4090", True),  # no NVLink
+        (Place(kind="home", host="home-2x-rtx-3090"), "RTX 3090", True),  # only by a bridge
+        (Place(kind="aws-eks"), "H100 SXM", False),
+    ],
+)
+def test_the_engines_own_all_reduce_is_left_to_cards_that_all_have_nvlink(place: Place, gpu: str, off: bool) -> None:
+    card = FACTS.gpu(gpu).id
+    model = "qwen3-32b" if place.host else "qwen3-235b-a22b"
+    load = Load(concurrency=1, input_tokens=512, output_tokens=64)
+    made = plan("two", Request(model=model, load=load, place=place, limits=Limits(gpus=(card,))), FACTS)
+    assert made.engine.tp > 1
+    assert ("--disable-custom-all-reduce" in made.engine.args) == off
