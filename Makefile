@@ -16,7 +16,7 @@ help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/ready ## the main job: plan, pulumi up, a real cluster, a chat, predicted against measured
-	$(ROOT) $(RUN) -m demo
+	$(ROOT) $(RUN) -m lab.demo
 
 test: tools ## every test, also those with a real engine, cluster, host and Pulumi (root)
 	$(ROOT) $(RUN) -m tests.suite
@@ -35,7 +35,7 @@ format: $(VENV)/ready ## put the code into its format
 	$(RUN) -m ruff check --fix .
 
 tools: $(VENV)/ready ## fetch and build every pinned tool into the cache, and the Debian packages (root)
-	$(ROOT) $(RUN) -m tools.get --all $(PACKAGES:%=--lane %) >/dev/null
+	$(ROOT) $(RUN) -m lab.tools.get --all $(PACKAGES:%=--lane %) >/dev/null
 
 lock: $(VENV)/ready ## resolve requirements.in into requirements.lock, with hashes
 	$(RUN) -m pip install -q pip-tools
@@ -48,10 +48,10 @@ clean: ## remove what was made in this folder (not the cache; that is $(QWENKIT_
 
 .PHONY: anew
 # Its packages lie in the cache: gone there, they are installed again.
-$(VENV)/ready: requirements.lock pyproject.toml tools/environment.py $(if $(wildcard $(VENV)/packages/bin),,anew)
+$(VENV)/ready: requirements.lock pyproject.toml lab/tools/environment.py $(if $(wildcard $(VENV)/packages/bin),,anew)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another with PYTHON=." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	  echo "installing python3-venv"; $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy --no-install-recommends python3-venv; }
-	$(PYTHON) -m tools.environment
+	$(PYTHON) -m lab.tools.environment
 	@touch $@

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
-from local.tiny_model import random_model
+from lab.cluster.cluster import Cluster
+from lab.cluster.tiny_model import random_model
+from lab.tools import get
 from sizing.facts.catalogue import load_facts
 from tests.helm.guarded import SGLANG_RELEASES
-from tools import get
 
 
 @pytest.fixture(scope="session")

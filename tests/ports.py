@@ -6,7 +6,7 @@ import random
 import socket
 from pathlib import Path
 
-from local.claims import claim
+from lab.cluster.claims import claim
 
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TOP, WIDTH = 30_000, 10_000  # below Kubernetes' node ports

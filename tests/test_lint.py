@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.build import cache
+from lab.tools.build import cache
 
 ROOT = Path(__file__).parents[1]
 # What mypy knows of the packages outlives the checkout: their first reading takes a minute and a half.

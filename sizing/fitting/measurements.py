@@ -171,7 +171,7 @@ def _load(row: dict[str, Any]) -> tuple[Traffic, dict[Metric, float]]:
 
 
 def own(facts: Facts, path: Path) -> Iterator[Case]:
-    """What ``bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
+    """What ``lab/bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
     for engine, row in _loads(path):
         given = engine["engine_args"]
         asked = Asked(
@@ -301,5 +301,5 @@ FILES = tuple(MEASUREMENTS / name for name in (*_READERS, *_OWN))
 
 
 def cases(facts: Facts) -> list[Case]:
-    """Every comparable measurement; files of ``bench/gpu/measure.py`` named like ``a10g-vllm-0.26.0.jsonl`` count."""
+    """Every comparable measurement; those of ``lab/bench/gpu/measure.py`` are named like ``a10g-vllm-0.26.0.jsonl``."""
     return [case for name, reader in (_READERS | _OWN).items() for case in reader(facts, MEASUREMENTS / name)]

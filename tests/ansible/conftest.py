@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from standins.host.cluster_parts import parts
-from standins.host.machine import Machine, booted
+from lab.standins.host.cluster_parts import parts
+from lab.standins.host.machine import Machine, booted
+from lab.tools import get
 from tests.ansible.play import Recap, play, write_inventory
-from tools import get
 
 VALUES = Path(__file__).resolve().parents[2] / "deployments/laptop/values.yaml"
 MANIFESTS = "var/lib/rancher/k3s/server/manifests"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from standins.host.machine import Machine
+from lab.standins.host.machine import Machine
 from tests.docs.pages import documented
 
 PLAY = documented("cd ansible && ")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from standins.host.cache import cache_dir
-from standins.host.leftovers import sweep
+from lab.standins.host.cache import cache_dir
+from lab.standins.host.leftovers import sweep
 from tests.ansible.conftest import Host
 from tests.children import child
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ BOOT_LIMIT_S = 300
 BOOT_AND_WAIT = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits "ignore"
-from standins.host.machine import booted
+from lab.standins.host.machine import booted
 with booted("interrupted") as machine:
     print(machine.root.parent, flush=True)
     time.sleep(600)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.ansible.play import PLAY
-from tests.demo.alone import DEMO
 from tests.docs.pages import ROOT, commands, documented
 from tests.helm.test_on_a_cluster import INSTALL, TEST
 from tests.infra.stack import UP
 from tests.infra.test_device_plugin import APPLY
+from tests.lab.demo.alone import DEMO
 
 SLOW = {UP, PLAY, APPLY, INSTALL, TEST}  # each run by the lane that it is imported from
 MAKE = {"make demo", "make test", "make lanes"}

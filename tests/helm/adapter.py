@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from random import Random
 
-from local.tiny_model import TINY
+from lab.cluster.tiny_model import TINY
 
 
 def random_adapter(folder: Path, rank: int) -> Path:

@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.helm.chart import CHART, ROOT, Values, case, changed
 from tests.waiting import MOST_WAIT_S
-from tools.get import tool
 
 RELEASE = "qwen"
 PRE_STOP_S, DRAIN_S = 8, 60

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lab.tools.get import tool
 from tests.children import Child, child
 from tests.helm.chart import CHART, Values
-from tools.get import tool
 
 LIMIT_S = 60
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.helm.guarded import Guarded
 from tests.helm.kinds import KINDS, Kind
 from tests.helm.policies import enforced
-from tools.get import tool
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.cache import cache_folder
-from local.tiny_model import random_model
+from lab.cluster.cache import cache_folder
+from lab.cluster.tiny_model import random_model
+from lab.tools.get import tool
+from lab.tools.table import load
 from tests.children import end
 from tests.helm.chart import Values, case, changed, engine_of, environment_of, rendered, settings_of
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tools.get import tool
-from tools.table import load
 
 START_LIMIT_S = 300
 # A client's limit cannot be moved while it waits; this one is for an engine that hangs. On two busy cores a prompt of

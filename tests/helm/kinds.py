@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.cache import kept
+from lab.cluster.cache import kept
+from lab.tools.get import tool
 from sizing.engine.arguments import Settings, engine_args
 from sizing.facts.catalogue import load_facts
 from sizing.request.request import Adapter, Serving
 from tests.helm.adapter import random_adapter
 from tests.helm.guarded import SGLANG_RELEASES, Guarded, guarded, guarded_sglang, sglang_packages
-from tools.get import tool
 
 STRETCHED = 131_072
 MOST_INSIDE = 4

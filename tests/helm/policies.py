@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.children import end
-from tools.get import tool
 
 ENDED_LIMIT_S = 120
 

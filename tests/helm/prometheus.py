@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
+from lab.tools import get
 from tests.children import end
 from tests.helm.chart import Values
 from tests.ports import free_port
 from tests.servers import Quiet, serving
 from tests.waiting import wait_until
-from tools import get
 
 SCRAPED_EVERY_S = 1
 START_LIMIT_S = 30

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.children import child
 from tests.helm.chart import CHART
 from tests.waiting import patience, wait_until
-from tools.get import tool
 
 SERVING = re.compile(r"serving on port (\d+)\s")
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.tools.get import tool
 from tests.helm import prometheus
 from tests.helm.chart import Objects, case, changed
 from tests.helm.monitoring import alerts, compared, groups, monitored, shown
 from tests.helm.prometheus import Prometheus
 from tests.waiting import patience, wait_until
-from tools.get import tool
 
 pytestmark = pytest.mark.prometheus
 

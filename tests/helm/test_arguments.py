@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.tools.get import tool
 from sizing.engine.arguments import Settings, engine_args
 from sizing.facts.catalogue import load_facts
 from sizing.facts.engine import Engine
@@ -25,7 +26,6 @@ from sizing.facts.model import Model
 from sizing.request.request import Adapter, Serving
 from tests.helm.chart import CASES, ROOT, engine_of, rendered
 from tests.helm.guarded import SGLANG_RELEASES, sglang_packages
-from tools.get import tool
 
 pytestmark = pytest.mark.engine
 

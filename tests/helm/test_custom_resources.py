@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
-from local.errors import LocalError
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import LocalError
 from tests.helm.chart import Objects, Values, rendered
 from tests.helm.monitoring import CRDS
 from tests.helm.test_autoscaling import EKS, KEDA, LWS

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from local.cluster import Cluster
-from local.errors import LocalError
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import LocalError
 from tests.helm import bucket
 from tests.helm import hub as hubs
 from tests.helm.adapter import random_adapter

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from lab.tools.get import tool
 from tests.children import exit_code
 from tests.conclusive import Inconclusive, conclusive
 from tests.helm import prometheus
@@ -29,7 +30,6 @@ from tests.helm.kinds import HEARTBEAT_S, MOST_INSIDE, Kind
 from tests.helm.matrix import NO_KEY, RIGHT_KEY, WRONG_KEY, Question, known_paths, questions, tricks
 from tests.helm.monitoring import alerts, autoscalers_question, compared, monitored, shown
 from tests.waiting import wait_until
-from tools.get import tool
 
 pytestmark = pytest.mark.engine
 

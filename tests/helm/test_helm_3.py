@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.tools.get import tool
 from tests.helm.chart import CHART, COMMITTED, OTHERS, Values, every_case, refusal, template
 from tests.helm.test_refusals import REFUSED, problem_lines, refused_values
-from tools.get import tool
 
 CASES = every_case() | {path.parent.name: yaml.safe_load(path.read_text()) for path in COMMITTED}
 MADE_ANEW = "api-key"  # a random key, where the release has none yet

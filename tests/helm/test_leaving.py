@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench
 from tests.helm.chart import CHART
 from tests.helm.gap import ready, the_gap_is_no_longer_than_it_must_be, wait_for_answers
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Traffic
 from tests.waiting import patience, wait_until
-from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
 

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.conclusive import Inconclusive, conclusive
 from tests.helm import prometheus
 from tests.helm.bench import READY_LIMIT_S, RELEASE, Bench, a_bench, chat
@@ -29,7 +30,6 @@ from tests.helm.chart import CHART, Objects, Values
 from tests.helm.monitoring import CRDS, EVERYTHING, groups, queries, shown
 from tests.helm.prometheus import Prometheus
 from tests.waiting import patience, wait_until
-from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
-from local.errors import LocalError
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import LocalError
+from lab.tools.get import tool
 from tests.docs.pages import documented
 from tests.helm import registry
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench, chat
 from tests.helm.chart import CHART
 from tests.waiting import wait_until
-from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps]
 

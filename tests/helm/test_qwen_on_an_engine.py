@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from local.tiny_model import random_model
+from lab.cluster.tiny_model import random_model
+from lab.tools.get import tool
 from sizing.engine.arguments import Settings, engine_args
 from sizing.facts.catalogue import load_facts
 from sizing.planning.planning import plan
@@ -28,7 +29,6 @@ from tests.helm.chart import CHART
 from tests.helm.guarded import Guarded, guarded
 from tests.helm.kinds import SGLANGS, STRETCHED, Kind
 from tests.helm.vision_model import random_vision_model
-from tools.get import tool
 
 pytestmark = pytest.mark.engine
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.tools.get import tool
 from tests.helm.chart import CASES, OTHERS, every_case, template
-from tools.get import tool
 
 Findings = set[tuple[str, str]]
 PRIVILEGED = {

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from tests.helm.bench import LEFT_LIMIT_S, READY_LIMIT_S, RELEASE, Bench, a_bench
 from tests.helm.chart import CHART, Values, case, changed, rendered
 from tests.helm.reach import Asked, Target
 from tests.waiting import patience, wait_until
-from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("policies")]
 

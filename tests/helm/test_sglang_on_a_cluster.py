@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.tools.get import tool
 from sizing.engine.arguments import Settings, engine_args
 from sizing.facts.catalogue import load_facts
 from sizing.request.request import Serving
@@ -29,7 +30,6 @@ from tests.helm.gap import ready, seconds, stopped_at, the_gap_is_no_longer_than
 from tests.helm.guarded import ON_A_CPU
 from tests.helm.traffic import CLEAN, CUT, OK, WHOLE, Record, Traffic
 from tests.waiting import wait_until
-from tools.get import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.steps, pytest.mark.usefixtures("policies")]
 

@@ -1,7 +1,7 @@
 """
 A random Qwen3.5 of half a megabyte: both kinds of text layers, a vision tower, and the tiny Qwen3's tokenizer.
 
-`random_vision_model` runs this file with the engine environment's Python, as `local/tiny_model.py` does.
+`random_vision_model` runs this file with the engine environment's Python, as `lab/cluster/tiny_model.py` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local.tiny_model import random_model
+from lab.cluster.tiny_model import random_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TOWER = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from standins.aws.run import stand_in_for_aws
+from lab.standins.aws.run import stand_in_for_aws
+from lab.tools.get import tool
 from tests.infra.declared import Declared, declare
 from tests.infra.stack import Stack
-from tools.get import tool
 
 STACK = "prod-qwen3-8b"
 

@@ -21,9 +21,9 @@ import yaml
 from pulumi.runtime import set_all_config, set_mocks
 from pulumi.runtime.proto import provider_pb2
 
-from standins.aws import rules
-from standins.aws.cloud import Cloud, Resource
-from standins.aws.provider import StandIn
+from lab.standins.aws import rules
+from lab.standins.aws.cloud import Cloud, Resource
+from lab.standins.aws.provider import StandIn
 
 ROOT = Path(__file__).parents[2]
 STACK = "prod-qwen3-8b"

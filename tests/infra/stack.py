@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from standins.aws.cloud import Resource
-from standins.aws.run import StandInAws
+from lab.standins.aws.cloud import Resource
+from lab.standins.aws.run import StandInAws
 from tests.docs.pages import documented
 
 UP = documented("pulumi up")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.tools.get import tool
 from tests.infra.stack import Stack
-from tools.get import tool
 
 pytestmark = pytest.mark.pulumi
 

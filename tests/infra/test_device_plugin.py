@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from local.cluster import Cluster
+from lab.cluster.cluster import Cluster
 from tests.docs.pages import documented
 
 APPLY = documented("kubectl apply")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from standins.aws.cloud import Resource
+from lab.standins.aws.cloud import Resource
 from tests.infra.declared import CASES, Declared
 
 GPU_GROUP = "aws:eks/nodeGroup:NodeGroup"

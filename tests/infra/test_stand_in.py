@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from standins.aws.cloud import Cloud, InUse, Refused, Resource
+from lab.standins.aws.cloud import Cloud, InUse, Refused, Resource
 from tests.children import child
 from tests.infra.stack import Stack
 from tests.waiting import wait_until
@@ -42,10 +42,12 @@ def test_a_program_with_a_mistake_is_refused_before_anything_is_made(empty: Stac
 @pytest.mark.pulumi
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo started; exec sleep 600"]
-    with child([sys.executable, "-m", "standins.aws.run", str(tmp_path), *command]) as launcher:
+    with child([sys.executable, "-m", "lab.standins.aws.run", str(tmp_path), *command]) as launcher:
         launcher.wait_to_say("started", 120)
         children = _children(launcher.process.pid)
-        providers = [pid for pid in children if b"standins.aws.provider" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        providers = [
+            pid for pid in children if b"lab.standins.aws.provider" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
     try:
         assert len(providers) == 1
         wait_until(lambda: not Path(f"/proc/{providers[0]}").exists(), 10, "the provider has ended")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from standins.aws.cloud import Cloud, Resource
-from standins.aws.terraform import NotHere, Provider, plugins
+from lab.standins.aws.cloud import Cloud, Resource
+from lab.standins.aws.terraform import NotHere, Provider, plugins
 from tests.infra.declared import Declared
 
 pytestmark = pytest.mark.pulumi

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tools.build import cache as cache_folder
+from lab.tools.build import cache as cache_folder
 
 TABLE = Path(__file__).parents[1] / "lanes.toml"
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from local import cgroups, claims, processes
-from local.cluster import take_down
-from local.place import places
-from standins.host import leftovers
-from standins.host.cache import cache_dir
+from lab.cluster import cgroups, claims, processes
+from lab.cluster.cluster import take_down
+from lab.cluster.place import places
+from lab.standins.host import leftovers
+from lab.standins.host.cache import cache_dir
 
 CLAIM = "qwenkit-suite"
 ASK_EVERY_S = 1.0

@@ -32,7 +32,9 @@ def test_a_lane_reads_only_files_that_may_have_a_test_of_it() -> None:
         "pulumi",
         "fast",
     ]
-    assert [lane.name for lane in TABLE.lanes if TABLE.may_have(lane.name, "tests/local/test_leaving.py")] == ["local"]
+    assert [lane.name for lane in TABLE.lanes if TABLE.may_have(lane.name, "tests/lab/cluster/test_leaving.py")] == [
+        "local"
+    ]
     assert TABLE.lane_of("tests/helm_of_another/test_it.py", ()).name == "fast"
 
 

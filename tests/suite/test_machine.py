@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from standins.host import leftovers
+from lab.standins.host import leftovers
 from tests.suite import machine
 
 

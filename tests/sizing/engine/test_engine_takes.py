@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from lab.tools.get import tool
 from sizing.engine.arguments import Settings, engine_args
 from sizing.errors import DoesNotFit, Unsupported
 from sizing.facts.catalogue import load_facts
 from sizing.plan.plan import Plan
 from sizing.planning.planning import plan
 from sizing.request.request import Adapter, Request, Serving
-from tools.get import tool
 
 pytestmark = pytest.mark.engine
 

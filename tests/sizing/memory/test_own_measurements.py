@@ -1,4 +1,4 @@
-"""What bench/gpu/measure.py writes is read as cases, and its engine starts are met by the memory answer."""
+"""What lab/bench/gpu/measure.py writes is read as cases, and its engine starts are met by the memory answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.gpu.measure import log_figures, spread, with_log
+from lab.bench.gpu.measure import log_figures, spread, with_log
 from sizing.facts.catalogue import load_facts
 from sizing.fitting.measurements import MEASUREMENTS, own
 from tests.sizing.memory.start_logs import ask

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.questions import grid
+from lab.bench.questions import grid
 from sizing.facts.catalogue import load_facts
 from sizing.facts.model import Model
 from sizing.whatif.estimate import answers, read_questions

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.tools.get import apt
 from sizing.facts.catalogue import load_facts
 from sizing.plan.plan import Plan
 from sizing.views.page import html
 from sizing.whatif.report import report
 from tests.browser import Browser
 from tests.sizing.whatif.test_compare import ROOT, asked
-from tools.get import apt
 
 pytestmark = pytest.mark.browser
 DEPLOYMENTS = ["home-server", "laptop", "prod-qwen3-32b", "prod-qwen3-8b"]

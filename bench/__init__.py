@@ -1,1 +1,0 @@
-"""How long an answer takes: ``python -m bench`` beside what was recorded before (docs/performance.md)."""

@@ -1,0 +1,1 @@
+"""How long an answer takes: ``python -m lab.bench`` beside what was recorded before (docs/performance.md)."""
