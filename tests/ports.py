@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 from pathlib import Path
@@ -24,7 +25,7 @@ def free_port() -> int:
     """
     ports = candidates()
     start = random.SystemRandom().randrange(len(ports))  # not random's own state, which tests seed
-    for port in (*ports[start:], *ports[:start]):
+    for port in itertools.chain(ports[start:], ports[:start]):
         if held := claim(f"qwenkit-port-{port}"):
             if _nobody_listens(port):
                 _held.append(held)

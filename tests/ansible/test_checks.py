@@ -88,8 +88,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "cases": [debian | HOST | changes for changes, _ in CASES.values()],
         "answer": str(folder / "said.json"),
     }
-    command = [Path(sys.executable).with_name("ansible-playbook"), "play.yml", "-i", "localhost,", "-e"]
-    done = subprocess.run([*command, json.dumps(variables)], cwd=folder, capture_output=True, text=True, check=False)
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    arguments = ["play.yml", "-i", "localhost,", "-e", json.dumps(variables)]
+    done = subprocess.run([playbook, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     answers = json.loads((folder / "said.json").read_text())
     return {name: [problem.split(":")[0] for problem in answer] for name, answer in zip(CASES, answers, strict=True)}

@@ -34,7 +34,9 @@ def _yaml(path: Path) -> dict[str, object]:
 
 
 def _options(role: Path) -> dict[str, dict[str, object]]:
-    return yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
+    options: dict[str, dict[str, object]] = specs["argument_specs"]["main"]["options"]
+    return options
 
 
 def _named(role: Path, files: str) -> set[str]:
@@ -118,7 +120,8 @@ def test_every_role_of_the_play_that_has_a_preflight_is_asked_first() -> None:
 
 
 def test_the_driver_runs_every_card_and_engine_that_can_be_planned_but_one_that_preflight_refuses() -> None:
-    facts, branch = load_facts(), _yaml(ANSIBLE / "roles/nvidia_driver/defaults/main.yml")["nvidia_driver_branch"]
+    facts = load_facts()
+    branch = int(str(_yaml(ANSIBLE / "roles/nvidia_driver/defaults/main.yml")["nvidia_driver_branch"]))
     needed = {gpu.id: gpu.min_driver_branch for gpu in facts.gpus.values()}
     needed |= {
         f"{engine.id} {release.version}": release.min_driver_branch

@@ -37,10 +37,11 @@ def played(folder: Path, tasks: list[Any], variables: dict[str, Any]) -> subproc
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     variables = {"ansible_python_interpreter": sys.executable, **variables}
-    command = [Path(sys.executable).with_name("ansible-playbook"), "play.yml", "-i", "localhost,", "-e"]
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    arguments = ["play.yml", "-i", "localhost,", "-e", json.dumps(variables)]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(
-        [*command, json.dumps(variables)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [playbook, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 

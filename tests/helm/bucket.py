@@ -22,6 +22,16 @@ class Buckets:
 @contextmanager
 def serving(folder: Path, address: str = "127.0.0.1") -> Iterator[Buckets]:
     """Every folder in *folder* is a bucket while the block runs, for who has KEY and SECRET."""
-    command = [tool("s3"), "-folder", folder, "-address", f"{address}:0", "-key", KEY, "-secret", SECRET]
+    command: list[str | Path] = [
+        tool("s3"),
+        "-folder",
+        folder,
+        "-address",
+        f"{address}:0",
+        "-key",
+        KEY,
+        "-secret",
+        SECRET,
+    ]
     with child(command, stderr=None) as server:
         yield Buckets(f"http://{server.line(START_LIMIT_S)}")

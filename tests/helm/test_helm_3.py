@@ -47,6 +47,6 @@ def test_both_refuse_with_the_same_words(helm: Path, helm3: Path, what: str) -> 
 
 def test_its_linter_finds_nothing_either(helm3: Path) -> None:
     [values] = [path for path in COMMITTED if path.parent.name == "prod-qwen3-8b"]
-    command = [helm3, "lint", "--strict", CHART, "-f", values, "--kube-version", "1.37.0"]
+    command: list[str | Path] = [helm3, "lint", "--strict", CHART, "-f", values, "--kube-version", "1.37.0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

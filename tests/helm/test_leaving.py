@@ -145,7 +145,13 @@ def test_a_drained_node_loses_one_engine_at_a_time_and_nobody_notices(bench: Ben
 @contextmanager
 def drain(bench: Bench, *more: str) -> Iterator[subprocess.Popen[str]]:
     """Running; afterwards ended, and the node takes pods again."""
-    command = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "drain", bench.cluster.setup.node]
+    command: list[str | Path] = [
+        tool("kubectl"),
+        "--kubeconfig",
+        bench.cluster.kubeconfig,
+        "drain",
+        bench.cluster.setup.node,
+    ]
     command += ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={READY_LIMIT_S}s", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as draining:
         try:

@@ -160,7 +160,7 @@ def test_a_cluster_without_the_operators_kinds_refuses_the_release(bench: Bench,
 
 
 def dry_run(bench: Bench, objects: list[Values]) -> subprocess.CompletedProcess[str]:
-    kubectl = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "--namespace", NAMESPACE]
+    kubectl: list[str | Path] = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "--namespace", NAMESPACE]
     command = [*kubectl, "apply", "--dry-run=server", "--validate=strict", "--filename=-"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=patience(60), check=False)

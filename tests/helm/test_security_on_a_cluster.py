@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,16 @@ def engine(bench: Bench) -> Values:
 
 def runs(bench: Bench, namespace: str, pod: str, *command: str) -> tuple[bool, str]:
     """Whether *command* succeeds inside *pod*, and what it says."""
-    kubectl = [tool("kubectl"), "--kubeconfig", bench.cluster.kubeconfig, "-n", namespace, "exec", pod, "--"]
+    kubectl: list[str | Path] = [
+        tool("kubectl"),
+        "--kubeconfig",
+        bench.cluster.kubeconfig,
+        "-n",
+        namespace,
+        "exec",
+        pod,
+        "--",
+    ]
     done = subprocess.run([*kubectl, *command], capture_output=True, text=True, timeout=EXEC_LIMIT_S, check=False)
     return done.returncode == 0, done.stdout + done.stderr
 
@@ -251,7 +261,8 @@ def test_an_engine_without_a_hub_reaches_nobody_and_one_with_a_hub_reaches_names
 
 def test_helm_test_passes_where_only_others_are_clients(installed: Bench) -> None:
     others = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": STRANGERS}}}
-    asked = values(installed, **{"from": [others]})
+    more: dict[str, Any] = {"from": [others]}  # a word that Python keeps for itself
+    asked = values(installed, **more)
     installed.helm("upgrade", RELEASE, CHART, "-f", asked, "--wait", f"--timeout={READY_LIMIT_S}s")
     targets = {"engine": (engine(installed)["status"]["podIP"], 8000)}
     client_of(installed, NAMESPACE).wait_to_reach([], targets)

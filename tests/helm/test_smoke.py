@@ -35,8 +35,8 @@ CHAT = "/v1/chat/completions"
 ARGS = ["/models", "--served-model-name", "q", "--max-model-len", "4096", "--tool-call-parser", "hermes"]
 ARGS += ["--reasoning-parser", "qwen3", "--default-chat-template-kwargs", '{"enable_thinking": false}']
 ARGS += ["--lora-modules", "law=/adapters/law"]
-CHECKS = ("models", "chat", "stream", "structured output", "tool call", "thinking switch", "adapter law")
-CHECKS += ("without key", "closed routes", "metrics")
+ANSWERS = ("models", "chat", "stream", "structured output", "tool call", "thinking switch", "adapter law")
+CHECKS = (*ANSWERS, "without key", "closed routes", "metrics")
 METRICS = 'qwenkit_ready 1\nvllm:num_requests_running{engine="0"} 0\n'
 CHUNK = json.dumps({"choices": [{"finish_reason": "stop"}]})
 

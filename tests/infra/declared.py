@@ -60,8 +60,8 @@ class Provider(pulumi.runtime.Mocks):
     def __init__(self, cloud: Cloud) -> None:
         self.aws = StandIn(cloud)
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
-        return {**args.args, **rules.LOOKUPS[args.token]}
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        return {**args.args, **rules.LOOKUPS[args.token]}, None
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.typ.startswith("aws:"):
@@ -88,7 +88,7 @@ def run(folder: Path, case: Case) -> None:
     (deployment / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     set_all_config(configuration(case.config))
     set_mocks(Provider(Cloud(folder / "cloud.json")), project="qwen", stack=STACK)
-    pulumi.runtime.test(lambda: runpy.run_path(str(program)) and None)()
+    pulumi.runtime.test(lambda: runpy.run_path(str(program)) and None)()  # type: ignore[no-untyped-call]
 
 
 def configuration(changes: Mapping[str, Any]) -> dict[str, str]:

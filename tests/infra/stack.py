@@ -62,7 +62,8 @@ class Stack:
         }
 
     def outputs(self) -> dict[str, Any]:
-        return self.json("stack", "output", "--stack", self.name, "--json")
+        outputs: dict[str, Any] = self.json("stack", "output", "--stack", self.name, "--json")
+        return outputs
 
     def exists(self, kind: str, name: str) -> Resource:
         """The one resource of that type and name in the stand-in's cloud."""

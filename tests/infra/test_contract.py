@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def values(deployed: Stack) -> dict[str, Any]:
     """The chart's values for this deployment: the chart's own, and the rendered ones over them."""
-    defaults = yaml.safe_load((ROOT / "helm" / "qwen" / "values.yaml").read_text(encoding="utf-8"))
+    defaults: dict[str, Any] = yaml.safe_load((ROOT / "helm" / "qwen" / "values.yaml").read_text(encoding="utf-8"))
     rendered = yaml.safe_load(deployed.plan_file().with_name("values.yaml").read_text(encoding="utf-8"))
-    return defaults | rendered
+    return {**defaults, **rendered}
 
 
 def test_pods_tolerate_every_taint_of_the_gpu_machines(deployed: Stack, values: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ def policy(deployed: Stack) -> dict[str, Any]:
     """The chart's NetworkPolicy for this deployment."""
     values = deployed.plan_file().with_name("values.yaml")
     # Only a pod that reads the bucket wants the credentials.
-    asked = ["-f", values, "--set", "model.source=s3,model.uri=s3://weights/qwen3-8b"]
+    asked: list[str | Path] = ["-f", values, "--set", "model.source=s3,model.uri=s3://weights/qwen3-8b"]
     command = [tool("helm"), "template", "qwen", "helm/qwen", "-s", "templates/networkpolicy.yaml", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     [made] = [each for each in yaml.safe_load_all(done.stdout) if each["metadata"]["name"] == "qwen"]

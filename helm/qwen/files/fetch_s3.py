@@ -169,12 +169,11 @@ def _region_of(bucket: str) -> str:
     """AWS tells anybody the region of a bucket, also those whom it refuses."""
     try:
         with answer_to(urllib.request.Request(f"https://s3.amazonaws.com/{bucket}", method="HEAD")) as answer:
-            headers = answer.headers
+            region = answer.headers.get("x-amz-bucket-region")
     except urllib.error.HTTPError as refusal:
-        headers = refusal.headers
+        region = refusal.headers.get("x-amz-bucket-region")
         if refusal.code == 404:
             raise Trouble(f"there is no bucket {bucket}; correct model.uri.") from None
-    region: str | None = headers.get("x-amz-bucket-region")
     return region or os.environ.get("AWS_REGION", "us-east-1")
 
 

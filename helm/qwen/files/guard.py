@@ -125,7 +125,7 @@ class Guard:
 
         self.inside.add(request)
         try:
-            both = receive, send_on
+            both: tuple[Receive, Send] = (receive, send_on)
             if scope["path"] not in self.without_engine:
                 both = self.engine.noting_answers(*both)
             await self.app(_without_key(scope), *both)

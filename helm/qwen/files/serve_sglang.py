@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from guard import Guard
 
 engines_own = FastAPI.build_middleware_stack
-FastAPI.build_middleware_stack = lambda app: Guard(engines_own(app))  # type: ignore[method-assign,assignment,return-value]
+FastAPI.build_middleware_stack = lambda app: Guard(engines_own(app))  # type: ignore[unused-ignore,method-assign,assignment,return-value]
 
 # It asks its own port for this at its start, in vain; the guard does so after the warm-up.
 logging.getLogger("sglang.srt.entrypoints.http_server").addFilter(lambda record: "freeze_gc failed" not in record.msg)

@@ -128,7 +128,7 @@ def one_tool_call() -> str:
     assert [call["name"] for call in calls] == ["greet"], f"no call of greet: {message}"
     # Qwen's XML has room around a value, and SGLang leaves it there.
     assert json.loads(calls[0]["arguments"])["word"].strip() in WORDS, f"not the schema's arguments: {calls}"
-    return calls[0]["arguments"]
+    return str(calls[0]["arguments"])
 
 
 def one_structured_answer() -> str:

@@ -31,8 +31,12 @@ class LanguageHost(LanguageServer):
 
     def Run(self, request: Any, context: Any) -> Any:
         folder = request.info.program_directory
-        self.program = lambda: runpy.run_path(folder, run_name="__main__")
-        return super().Run(request, context)
+
+        def program() -> None:
+            runpy.run_path(folder, run_name="__main__")
+
+        self.program = program
+        return super().Run(request, context)  # type: ignore[no-untyped-call]
 
     def GetProgramDependencies(self, request: Any, context: Any) -> Any:
         return language_pb2.GetProgramDependenciesResponse()

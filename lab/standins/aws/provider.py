@@ -145,14 +145,15 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
                 context.abort(grpc.StatusCode.UNKNOWN, str(reason))
         return empty_pb2.Empty()
 
-    def Invoke(self, request: Any, context: Any) -> Any:
+    def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:
         answer = rules.LOOKUPS.get(request.tok)
         if answer is None:
             context.abort(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"the stand-in has no answer to the look-up {request.tok}",
             )
-        return provider_pb2.InvokeResponse(**{"return": _struct(_dict(request.args) | answer)})
+        fields: Any = {"return": _struct(_dict(request.args) | answer)}  # a word that Python keeps for itself
+        return provider_pb2.InvokeResponse(**fields)
 
     def _admit_zones(self, kind: str, new: dict[str, Any], old: dict[str, Any] | None = None) -> None:
         """Raises ``Refused`` for zones that EKS gives no control plane, and for any change of a cluster's zones."""

@@ -8,6 +8,8 @@ test holds them against the provider.
 
 from __future__ import annotations
 
+from typing import Any
+
 ACCOUNT = "123456789012"  # the account number of AWS's own examples
 
 # Which input carries the physical name that the provider makes up when the program gives none; "name" elsewhere.
@@ -101,7 +103,7 @@ REPLACING = {
 NO_CONTROL_PLANE = {"use1-az3", "usw1-az2", "cac1-az3"}
 
 # What a look-up answers beside its own arguments.
-LOOKUPS = {
+LOOKUPS: dict[str, dict[str, Any]] = {
     "aws:ssm/getParameter:getParameter": {
         "value": "ami-0123456789abcdef0",
         "type": "String",

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -11,7 +12,7 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {}
 ASKED = {"role": "user", "content": "Weather?"}
 
 
-def render(*messages: dict[str, object], **settings: object) -> str:
+def render(*messages: Mapping[str, object], **settings: object) -> str:
     # As transformers sets its environment up.
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(CHAT_TEMPLATE).render(messages=messages, add_generation_prompt=True, **settings)

@@ -40,7 +40,7 @@ def setup(model: str, **asked: Any) -> Setup:
 
 def test_slots_are_what_vllm_allocates() -> None:
     """Every architecture; exact but for Qwen3-Next (0.2 %) and Flash-Next, whose hyper-connections take slots too."""
-    off = {}
+    off: dict[str, float] = {}
     for line in ORACLE:
         asked = {name: line[name] for name in ("tp", "max_loras", "max_lora_rank")}
         off[line["model"]] = max(

@@ -56,7 +56,7 @@ def test_one_forward_pass_rules_where_sequences_are_few() -> None:
 
 def test_encoding_an_image_takes_what_the_starts_of_qwen3_6_took() -> None:
     """m104 and m115: 1.86 GiB at a peak that text alone does not reach."""
-    eager = {"gpu": "RTX 5090", "version": "0.26.0", "max_model_len": 32_768, "enforce_eager": True}
+    eager: dict[str, Any] = {"gpu": "RTX 5090", "version": "0.26.0", "max_model_len": 32_768, "enforce_eager": True}
     assert of("qwen3.6-27b", **eager).activation / GIB == pytest.approx(1.86, rel=0.01)
     assert of("qwen3.6-27b", **eager, text_only=True).activation / GIB < 1
 
@@ -86,7 +86,7 @@ def test_the_second_model_runner_took_over_family_by_family(model: str, version:
 
 
 def test_sampling_is_shared_between_ranks_from_0_29_on() -> None:
-    asked = {"gpu": "H100", "enforce_eager": True, "max_num_batched_tokens": 1024}
+    asked: dict[str, Any] = {"gpu": "H100", "enforce_eager": True, "max_num_batched_tokens": 1024}
     alone, shared = (of("qwen3-0.6b", tp=tp, **asked).activation for tp in (1, 8))
     assert shared < alone / 4
     before = of("qwen3-0.6b", version="0.28.0", tp=8, **asked).activation

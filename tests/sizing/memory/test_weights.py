@@ -39,7 +39,7 @@ def off(line: dict[str, Any]) -> float:
     )[0]
     on_gpu = line["weight_bytes_per_rank"] - line.get("host_pinned_bytes_per_rank", 0)
     expected = on_gpu + line.get("mtp_weight_bytes_per_rank", 0)
-    return abs(calculated.total / expected - 1)
+    return abs(calculated.total / int(expected) - 1)
 
 
 def test_weights_are_what_vllm_allocates_on_every_line() -> None:

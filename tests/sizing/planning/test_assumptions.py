@@ -76,6 +76,8 @@ def test_sglang_says_which_sampling_clients_must_send_themselves() -> None:
 def test_drafted_tokens_take_memory_shorten_tpot_and_say_what_is_assumed() -> None:
     plain = planned("qwen3.6-27b", chat(concurrency=1), serving={"thinking": False})
     drafted = planned("qwen3.6-27b", chat(concurrency=1), serving={"thinking": False, "speculative_tokens": 2})
+    assert plain.estimates.tpot_s is not None
+    assert drafted.estimates.tpot_s is not None
     assert drafted.estimates.tpot_s.mean < plain.estimates.tpot_s.mean
     assert said(drafted, "70% of the drafted tokens are accepted")
     assert not said(plain, "drafted")

@@ -30,6 +30,7 @@ def planned(model: str = "qwen3-1.7b", **parts: object) -> Plan:
 def test_tokens_per_second_follow_from_the_memory_of_the_machine() -> None:
     made = planned("qwen2.5-0.5b", place={"kind": "home", "host": "home-i7-14700kf"})
     # 494,032,768 tied parameters x 2 bytes, read at 0.6 x 89.6 GB/s, and 2 ms a step
+    assert made.estimates.tpot_s is not None
     assert made.estimates.tpot_s.mean == pytest.approx(988e6 / 53.76e9 + 0.002, rel=0.02)
     assert made.placement.gpu is None
     assert made.engine.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
@@ -39,6 +40,7 @@ def test_a_cpu_plan_on_aws_takes_the_cheapest_machine_that_meets() -> None:
     easy = planned(place={"kind": "aws-eks"})
     hard = planned(place={"kind": "aws-eks"}, targets={"tpot_ms": 100})
     assert easy.placement.host_type == "m7i.2xlarge"
+    assert hard.estimates.tpot_s is not None
     assert hard.estimates.tpot_s.mean <= 0.100
     assert hard.cost.usd_per_hour > easy.cost.usd_per_hour
     assert easy.runners_up

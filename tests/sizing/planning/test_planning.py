@@ -212,7 +212,7 @@ def test_a_target_within_the_band_is_warned_of(made: Plan) -> None:
             ("TTFT", made.request.targets.ttft_ms, made.estimates.ttft_s),
             ("TPOT", made.request.targets.tpot_ms, made.estimates.tpot_s),
         )
-        if target_ms is not None and estimate.high * 1000 > target_ms and made.placement.gpu
+        if target_ms is not None and estimate is not None and estimate.high * 1000 > target_ms and made.placement.gpu
     }
     assert warned == over
 
@@ -224,6 +224,7 @@ def test_replicas_answer_no_more_requests_than_are_in_flight(concurrency: int, r
     request = Request(model="qwen3-8b", load=load, place=Place(kind="aws-eks"), limits=Limits(min_replicas=replicas))
     made = plan("x", request, FACTS)
     seen = made.estimates
+    assert seen.tpot_s is not None
     request_s = seen.ttft_s.mean + 199 * seen.tpot_s.mean
     assert seen.requests_per_s.mean * request_s == pytest.approx(concurrency, rel=0.02)
     hourly_tokens = seen.output_tokens_per_s.mean * 3600

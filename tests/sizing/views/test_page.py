@@ -73,6 +73,7 @@ def test_every_plot_is_described_and_has_its_table(pages: dict[str, str]) -> Non
 def test_the_page_says_what_the_plan_says(pages: dict[str, str]) -> None:
     made = report("prod-qwen3-8b", asked("prod-qwen3-8b"), FACTS)
     plan, page = made.plan, pages["prod-qwen3-8b"]
+    assert plan.estimates.tpot_s is not None
     words = [
         plan.placement.host_type,
         f"${plan.cost.usd_per_hour:.2f} an hour",

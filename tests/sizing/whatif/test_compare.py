@@ -114,6 +114,7 @@ def test_a_row_that_misses_a_target_shows_what_it_does_and_both_numbers() -> Non
     row = compare(strict, FACTS, "gpu", ["RTX 3060 12GB"])[0]
     assert row.verdict == "misses"
     assert row.estimates is not None
+    assert row.estimates.tpot_s is not None
     assert row.reason == f"TPOT mean {row.estimates.tpot_s.mean * 1000:,.0f} ms; the target is 15 ms"
 
 

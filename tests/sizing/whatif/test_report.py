@@ -52,6 +52,7 @@ def test_a_card_that_falls_short_comes_with_the_change_that_helps(made: Report) 
 
 def test_the_curve_passes_through_the_plan_at_the_asked_load_and_ends_queueing(made: Report) -> None:
     here = next(point for point in made.curve if point.load == made.plan.request.load.concurrency)
+    assert made.plan.estimates.tpot_s is not None
     assert here.tpot_s.mean == made.plan.estimates.tpot_s.mean
     assert here.ttft_s.mean == made.plan.estimates.ttft_s.mean
     full = made.plan.estimates.saturation_concurrency
