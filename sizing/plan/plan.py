@@ -2,7 +2,7 @@
 The plan: the one frozen object that crosses every boundary, committed as ``deployments/<name>/plan.json``.
 
 Every part answers one question. Sizes are bytes, times seconds, money ``Decimal`` dollars. ``to_json`` and ``load``
-round-trip exactly.
+round-trip exactly, but for ``rejected``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sizing.errors import BadRequest
 from sizing.facts.fact import Api, Basis, Precision, sentences
@@ -210,7 +210,12 @@ class Serve(_Part):
 
 
 class Plan(_Part):
-    """Everything the native tools place; they decide nothing."""
+    """
+    Everything the native tools place; they decide nothing.
+
+    ``rejected`` is not in the file, of which it would be four fifths, and which any new host would make stale: whoever
+    asks why the others lost plans anew.
+    """
 
     kit_version: str
     name: str
@@ -225,7 +230,7 @@ class Plan(_Part):
     estimates: Estimates
     cost: Cost
     runners_up: tuple[Rejected, ...]
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[Rejected, ...] = Field(default=(), exclude=True)
     warnings: tuple[str, ...]
 
     def to_json(self) -> str:

@@ -18,7 +18,7 @@ AWS = {"kind": "aws-eks"}
 def planned(model: str, load: dict[str, Any], **more: Any) -> Plan:
     asked = {"model": model, "load": load, "place": AWS, "limits": {"gpus": ["L40S", "H100-SXM"]}, **more}
     made = plan("case", Request.model_validate(asked), FACTS)
-    assert Plan.model_validate_json(made.to_json()) == made
+    assert Plan.model_validate_json(made.to_json()) == made.model_copy(update={"rejected": ()})
     return made
 
 

@@ -70,7 +70,19 @@ def test_the_engine_holds_the_gpus_it_was_given_and_one_request_at_least(made: P
 def test_a_plan_comes_back_from_its_file_unchanged(made: Plan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(made.to_json())
-    assert Plan.load(path) == made
+    assert Plan.load(path) == made.model_copy(update={"rejected": ()})
+
+
+def test_a_host_that_wins_nothing_changes_no_file() -> None:
+    dearest = max((price for price in FACTS.prices if price.item in FACTS.instances), key=lambda one: one.usd_per_hour)
+    new, much = "p99.48xlarge", dearest.usd_per_hour * 10
+    host = FACTS.instances[dearest.item].model_copy(update={"id": new})
+    price = dearest.model_copy(update={"item": new, "usd_per_hour": much, "region": "us-east-1"})
+    facts = FACTS.model_copy(update={"instances": {**FACTS.instances, new: host}, "prices": (*FACTS.prices, price)})
+    path = DEPLOYMENTS / "prod-qwen3-8b/request.toml"
+    made, before = plan("prod-qwen3-8b", read_request(path), facts), planned(path)
+    assert len(made.rejected) > len(before.rejected)
+    assert made.to_json() == before.to_json()
 
 
 def test_planning_twice_gives_the_same_bytes() -> None:
