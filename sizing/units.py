@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 GIB = 2**30
 MIB = 2**20
+CENT = Decimal("0.01")
 HOURS_PER_DAY = 24
 HOURS_PER_MONTH = 730  # the month of cloud price lists: 8760 h / 12
 

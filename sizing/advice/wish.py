@@ -19,10 +19,9 @@ from sizing.errors import BadRequest, KitError
 from sizing.facts.catalogue import Facts
 from sizing.facts.fact import sentences
 from sizing.facts.model import Model
-from sizing.hosts.home import home_host
+from sizing.hosts.home import MOST_CARDS, home_host
 from sizing.request.request import DEFAULT_REGION, Images, Place, Request
 
-MOST_CARDS = 8  # of one kind in one host
 MOST_ANSWERS = 20
 OWN_MEMORY_GIB = 64  # of a host around cards one owns
 MOST_USD_PER_HOUR = 1_000_000

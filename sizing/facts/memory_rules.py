@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sizing.facts.fact import DATA, Fact
 from sizing.facts.versions import release_of
 
+LARGEST_CAPTURE = 512  # tokens of vLLM's largest CUDA graph, of which a sequence that decodes has one
 BLOCK_TOKENS = 16  # vLLM's default block on CUDA, and the step in which a hybrid's block grows
 
 

@@ -15,10 +15,9 @@ from sizing.errors import BadRequest
 from sizing.facts.catalogue import Facts
 from sizing.facts.place import CpuHost, HomeHost
 from sizing.hosts.room import disk_gib, replica_memory_bytes
-from sizing.units import HOURS_PER_MONTH, gib
+from sizing.units import CENT, HOURS_PER_MONTH, gib
 
 BTU_PER_HOUR_PER_W = 3.412142  # 3600 J / 1055.056 J
-CENT = Decimal("0.01")
 MOST_USD_PER_KWH = 10
 
 

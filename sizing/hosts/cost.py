@@ -17,9 +17,8 @@ from sizing.facts.place import CpuHost, Price, Purchase
 from sizing.hosts.home import home_host
 from sizing.plan.plan import Cost, CostLine
 from sizing.request.request import Load, Place
-from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH
+from sizing.units import CENT, HOURS_PER_DAY, HOURS_PER_MONTH
 
-CENT = Decimal("0.01")
 CENT_OF_A_CENT = Decimal("0.0001")
 
 

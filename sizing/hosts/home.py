@@ -17,6 +17,8 @@ from sizing.facts.gpu import Gpu
 from sizing.facts.place import HomeHost
 from sizing.hosts.bill import power_supply_w
 
+MOST_CARDS = 8  # of one kind in one host
+
 
 def home_host(facts: Facts, name: str) -> HomeHost:
     """The home host called *name*. Raises ``UnknownFact`` as ``Facts.host`` does where neither file nor rule has it."""

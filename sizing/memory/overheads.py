@@ -12,7 +12,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizing.engine.setup import Setup
-from sizing.facts.memory_rules import VllmEra, outside_known, sglang_era, sglang_rules, vllm_era, vllm_rules
+from sizing.facts.memory_rules import (
+    LARGEST_CAPTURE,
+    VllmEra,
+    outside_known,
+    sglang_era,
+    sglang_rules,
+    vllm_era,
+    vllm_rules,
+)
 from sizing.facts.model import Model
 from sizing.units import GIB, MIB
 
@@ -23,7 +31,6 @@ MROPE_POSITIONS = 4  # vLLM mrope.py: room for the frames of a long video
 IMAGE_TOKENS = 16_384  # of the largest image of every Qwen tower
 PATCHES_PER_TOKEN = 4
 LONGEST_VIDEO = 7  # pairs of frames, each as large as an image (qwen2_vl.py _MAX_FRAMES_PER_VIDEO)
-LARGEST_CAPTURE = 512  # tokens of the largest CUDA graph
 GRAPHS_OF_A_FULL_CAPTURE = 51
 SMALLEST_GRAPHS_GIB = 0.05  # CUDA modules and streams of a first graph
 

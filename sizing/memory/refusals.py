@@ -8,14 +8,13 @@ from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.engine.setup import Setup
 from sizing.facts.catalogue import precision_rules
 from sizing.facts.fact import Precision
-from sizing.facts.memory_rules import vllm_era
+from sizing.facts.memory_rules import LARGEST_CAPTURE, vllm_era
 from sizing.memory.kv_cache import Capacity, KvLayout
 from sizing.memory.overheads import Overhead
 from sizing.memory.weights import StageWeights, weights
 from sizing.units import GIB, gib
 
 ROOMY = 0.85  # share of the budget that weights may take for a suggestion
-LARGEST_CAPTURE = 512  # sequences; vLLM captures decode graphs up to this
 STARTUP_GIB = 0.51  # taken by CUDA before the engine looks: 139.80 total, 139.29 free on the measured H200
 
 

@@ -34,8 +34,9 @@ from sizing.request.demand import longest_request
 from sizing.request.request import Place, Request, Targets
 from sizing.search.loaded import saturation
 from sizing.search.question import Question, question
-from sizing.search.search import CENT, COMPARED, Found, Option, search
+from sizing.search.search import COMPARED, Found, Option, search
 from sizing.search.share import Share
+from sizing.units import CENT
 
 
 def plan(name: str, request: Request, facts: Facts, model: Model | None = None) -> Plan:

@@ -28,10 +28,9 @@ from sizing.search.question import Question
 from sizing.search.share import Share
 from sizing.search.tuning import Miss, Replicas, Shape
 from sizing.speed.performance import Performance
-from sizing.units import GIB
+from sizing.units import CENT, GIB
 
 MOST_REPLICAS = 256
-CENT = Decimal("0.01")  # less, as the disk of larger weights costs, is no reason for fewer bits
 COMPARED = 4  # GPUs that are ranked by price: the chosen and three runners-up
 
 
@@ -311,6 +310,7 @@ def search(
     least = min((option.cost.usd_per_hour for option in searching.options), default=Decimal(0))
     searching.options.sort(
         key=lambda option: (
+            # Less than a cent, as the disk of larger weights costs, is no reason for fewer bits.
             option.cost.usd_per_hour if option.cost.usd_per_hour - least >= CENT else least,
             precisions.index(option.candidate.precision),
             option.cost.usd_per_hour,

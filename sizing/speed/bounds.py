@@ -14,10 +14,10 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from sizing.request.request import Targets
+from sizing.speed.patterns import ROUNDS
 from sizing.speed.scheduler import Replica
 from sizing.speed.step import StepModel
 
-FIRST_WAVE = 0.1  # of the requests of a closed loop (sizing.speed.patterns)
 SURE = 1.15  # the simulation's figures are rates of finite runs, not of endless ones
 
 
@@ -41,7 +41,7 @@ def most_share(replica: Replica, targets: Targets, *, closed: bool) -> float:
         return _least_step_s(replica.step, decoding, decoding * context, prefill)
 
     # Equal requests that start together have their prompts together too: none falls between their tokens.
-    apart = 1 - min(1.0, FIRST_WAVE + replica.step.constants["lock_step"]) if closed else 1.0
+    apart = 1 - min(1.0, 1 / ROUNDS + replica.step.constants["lock_step"]) if closed else 1.0
 
     def tpot_s(decoding: int) -> float:
         return (1 - apart) * step_s(decoding, 0.0) + apart * step_s(decoding, decoding * todo / steps)

@@ -31,9 +31,8 @@ _LIVES = 8  # times that a full replica's requests are replaced: how many run to
 _MOST_TURNS = 30_000  # of the scheduler, well below what it plays at most; a request takes its chunks and a few more
 _TURNS_BESIDE_CHUNKS = 4
 _ENDLESS = 1 << 30
-_ROUNDS = (
-    10  # requests of a client in the published runs, e.g. SemiAnalysisAI/InferenceX: --num-prompts "$((CONC * 10))"
-)
+# Requests of a client in published runs, e.g. SemiAnalysisAI/InferenceX: --num-prompts "$((CONC * 10))"
+ROUNDS = 10
 _FEW_ROUNDS = 3  # fewer are played out one by one
 _VARIED_REQUESTS = 600  # twice as many where lengths or gaps differ: percentiles 95 and 99 of them are asked for
 
@@ -78,7 +77,7 @@ def _closed(replica: Replica, clients: int, requests: int | None, lock_step: flo
     wanted = together if len(replica.lengths) == 1 else max(_VARIED_REQUESTS, 3 * together)
     run = replica.play([], wanted, closed=wanted + together + 1, running=replica.spread(together))
     start = replica.play([0.0] * together, together) if together > 1 else run
-    first_wave = min(1.0, clients / requests) if requests else 1 / _ROUNDS
+    first_wave = min(1.0, clients / requests) if requests else 1 / ROUNDS
     share = first_wave + (1 - first_wave) * lock_step
     token_s = run.decode_step_s
     seen_s = _mean(run.tpot_s)

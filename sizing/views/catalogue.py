@@ -5,6 +5,7 @@ from __future__ import annotations
 from sizing.facts.catalogue import Facts
 from sizing.hosts.home import every_home_host
 from sizing.plan import words
+from sizing.request.request import DEFAULT_REGION
 
 
 def model_rows(facts: Facts) -> list[dict[str, object]]:
@@ -57,7 +58,7 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
     """Every AWS instance type, home host, rented card and CPU machine as a row; AWS prices are us-east-1's newest."""
     rows: list[dict[str, object]] = []
     for instance in facts.instances.values():
-        price = facts.price(instance.id, "us-east-1")
+        price = facts.price(instance.id, DEFAULT_REGION)
         rows.append(
             {
                 "host": instance.id,
@@ -97,7 +98,7 @@ def host_rows(facts: Facts) -> list[dict[str, object]]:
             }
         )
     for machine in facts.cpu_hosts.values():
-        listed = facts.price(machine.id, "us-east-1")
+        listed = facts.price(machine.id, DEFAULT_REGION)
         bought = machine.hardware_usd_dated
         dated = listed.dated if listed else bought
         rows.append(

@@ -19,6 +19,7 @@ from sizing.errors import BadRequest, Unsupported
 from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
 from sizing.hosts.candidates import hosts, runs_on
+from sizing.hosts.home import MOST_CARDS
 from sizing.plan import words
 from sizing.request.demand import longest_request
 from sizing.search.loaded import Replica
@@ -26,7 +27,6 @@ from sizing.search.question import Question
 from sizing.search.share import Share
 from sizing.search.tuning import Miss, Replicas, Shape
 
-MOST_CARDS = 8  # of one kind in one machine
 LENGTH_STEP = 256  # max_model_len is shortened in such steps
 
 

@@ -16,7 +16,7 @@ from sizing.facts.catalogue import load_facts
 from sizing.plan.plan import Plan
 from sizing.planning.planning import plan
 from sizing.request.request import Limits, Load, Place, Request, Targets, read_request
-from sizing.search.search import CENT
+from sizing.units import CENT
 
 FACTS = load_facts()
 DEPLOYMENTS = Path(__file__).parents[3] / "deployments"
