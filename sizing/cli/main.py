@@ -8,15 +8,32 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from sizing import __version__
 from sizing.cli import advice, calibrate, catalogue, plan
 from sizing.errors import KitError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for part in (plan, catalogue, advice, calibrate):
     app.add_typer(part.commands)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"qwenkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def qwenkit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    """Plan, place and check deployments of the Qwen model family."""
 
 
 def main() -> None:
