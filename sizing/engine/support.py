@@ -10,7 +10,7 @@ from sizing.facts.model import EngineSupport, Model
 from sizing.facts.versions import release_of
 from sizing.request.request import Serving
 
-GATED_DELTA_NET_CAPABILITY = 8.0  # models.md section 8: no kernel for older cards
+GATED_DELTA_NET_CAPABILITY = 8.0  # vLLM 0.33.0 qwen_gdn_linear_attn.py: no kernel for older cards
 
 
 def served_by(model: Model, engine: Literal["vllm", "sglang"], version: str) -> None:
