@@ -8,10 +8,10 @@ secret is ever among the arguments: the key comes from a Secret through the char
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, TypedDict
 
+from sizing.engine.settings import Settings
 from sizing.engine.support import thinking_default, yarn_override
 from sizing.facts.engine import Engine
 from sizing.facts.fact import Precision
@@ -25,22 +25,8 @@ MODEL_FOLDER = "/models"
 ADAPTERS_FOLDER = "/adapters"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is told to the engine; None or 1 where its own default is meant."""
-
-    tp: int
-    pp: int
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    gpu_memory_utilization: float | None
-    kv_cache_dtype: str
-    nvlink: bool = True  # joins the GPUs of a replica on one host
-
-
 class AdapterSlots(TypedDict):
-    """As ``Asked`` takes them: how many adapters a batch may mix, and the largest rank."""
+    """As ``Settings`` takes them: how many adapters a batch may mix, and the largest rank."""
 
     max_loras: int
     max_lora_rank: int
@@ -60,9 +46,14 @@ def engine_args(
     precision: Precision,
     settings: Settings,
     serving: Serving,
+    *,
+    nvlink: bool = True,
 ) -> tuple[str, ...]:
     """
     The argument list, ready for exec.
+
+    Args:
+        nvlink: whether it joins the GPUs of a replica on one host.
 
     Raises: ``BadRequest`` and ``Unsupported`` as ``thinking_default`` and ``yarn_override`` do.
     """
@@ -70,7 +61,7 @@ def engine_args(
     thinking = thinking_default(model, serving)
     override = {
         **engine.fixed.overrides.get(model.modality, {}),
-        **(yarn_override(model, settings.max_model_len) or {}),
+        **(yarn_override(model, settings.max_model_len or 0) or {}),
     }
     tools = serving.tools and bool(support.tool_parser)
     slots = adapter_slots(serving, engine.server)
@@ -108,7 +99,7 @@ def engine_args(
     args += engine.fixed.pooling.get(model.modality, ())
     if serving.text_only:
         args += engine.fixed.text_only
-    if settings.tp > 1 and not settings.nvlink:
+    if settings.tp > 1 and not nvlink:
         args += engine.fixed.no_nvlink
     return (*args, *engine.fixed.always, *(engine.fixed.tools if tools else ()))
 

@@ -1,7 +1,6 @@
 """
 One replica, every setting resolved: the input of memory and speed.
 
-``Asked`` is what somebody wrote, with None where the engine's own default for that version and GPU is wanted;
 ``resolve`` fills the defaults in as that engine version would, and refuses what that engine cannot build.
 """
 
@@ -13,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sizing.engine.cuts import tensor_parallel_sizes, uncut
+from sizing.engine.settings import Settings
 from sizing.engine.support import runs_on, served_by
 from sizing.errors import BadRequest
 from sizing.facts.fact import Precision
@@ -21,61 +21,26 @@ from sizing.facts.memory_rules import BLOCK_TOKENS, SglangEra, SglangTier, lora_
 from sizing.facts.model import Model, Vision
 from sizing.units import GIB, MIB
 
-KvDtype = Literal["auto", "fp8"]
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """
-    The engine settings of one question; None = the engine's default. vLLM's names and meaning.
-
-    ``max_loras``: adapters that one batch may mix (SGLang's ``--max-loras-per-batch``); 0 = no adapters.
-    """
-
-    tp: int = 1
-    pp: int = 1
-    expert_parallel: bool = False
-    max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    gpu_memory_utilization: float | None = None
-    kv_cache_dtype: KvDtype = "auto"
-    enforce_eager: bool = False
-    block_size: int | None = None
-    prefix_caching: bool | None = None
-    text_only: bool = False
-    speculative_tokens: int = 0
-    kv_cache_bytes: int | None = None
-    max_loras: int = 0
-    max_lora_rank: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A replica of *model* on ``tp * pp`` GPUs, as the engine would run it. ``device_bytes`` is CUDA's own total."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(Settings):
+    """A replica of *model* on ``tp * pp`` GPUs, as the engine would run it: nothing is left to a default."""
 
     model: Model
     precision: Precision
     gpu: Gpu
+
     device_bytes: int
+    """Memory of one GPU as CUDA reports it."""
+
     engine: Literal["vllm", "sglang"]
     engine_version: str
-    tp: int
-    pp: int
-    expert_parallel: bool
+
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
     gpu_memory_utilization: float
-    kv_cache_dtype: KvDtype
-    enforce_eager: bool
-    block_size: int | None
     prefix_caching: bool
-    text_only: bool
-    speculative_tokens: int
-    kv_cache_bytes: int | None
-    max_loras: int
-    max_lora_rank: int
 
 
 SGLANG_RUNNING_REQUESTS = 4096  # measured on 0.5.16 (H100); its default without a request limit
@@ -90,7 +55,7 @@ def resolve(
     *,
     engine: Literal["vllm", "sglang"],
     engine_version: str,
-    asked: Asked,
+    asked: Settings,
     device_bytes: int | None = None,
 ) -> Setup:
     """
@@ -121,6 +86,14 @@ def resolve(
         seqs = min(seqs, batched)
     else:
         seqs, batched, utilization, prefix = _sglang_defaults(model, gpu, engine_version, own_bytes, asked)
+    resolved = {
+        "expert_parallel": asked.expert_parallel and model.experts is not None,
+        "max_model_len": length,
+        "max_num_seqs": asked.max_num_seqs or seqs,
+        "max_num_batched_tokens": asked.max_num_batched_tokens or batched,
+        "gpu_memory_utilization": asked.gpu_memory_utilization or utilization,
+        "prefix_caching": prefix if asked.prefix_caching is None else asked.prefix_caching,
+    }
     return Setup(
         model=model,
         precision=precision,
@@ -128,27 +101,12 @@ def resolve(
         device_bytes=own_bytes if device_bytes is None else device_bytes,
         engine=engine,
         engine_version=engine_version,
-        tp=asked.tp,
-        pp=asked.pp,
-        expert_parallel=asked.expert_parallel and model.experts is not None,
-        max_model_len=length,
-        max_num_seqs=asked.max_num_seqs or seqs,
-        max_num_batched_tokens=asked.max_num_batched_tokens or batched,
-        gpu_memory_utilization=asked.gpu_memory_utilization or utilization,
-        kv_cache_dtype=asked.kv_cache_dtype,
-        enforce_eager=asked.enforce_eager,
-        block_size=asked.block_size,
-        prefix_caching=prefix if asked.prefix_caching is None else asked.prefix_caching,
-        text_only=asked.text_only,
-        speculative_tokens=asked.speculative_tokens,
-        kv_cache_bytes=asked.kv_cache_bytes,
-        max_loras=asked.max_loras,
-        max_lora_rank=asked.max_lora_rank,
+        **{**asked.all(), **resolved},
     )
 
 
 @lru_cache(maxsize=4096)
-def _cut_problems(model: Model, precision: Precision, asked: Asked) -> tuple[str, ...]:
+def _cut_problems(model: Model, precision: Precision, asked: Settings) -> tuple[str, ...]:
     tp, pp, shape = asked.tp, asked.pp, model.shape
     problems = []
     sizes = tensor_parallel_sizes(model, precision, text_only=asked.text_only, expert_parallel=asked.expert_parallel)
@@ -167,7 +125,7 @@ def _cut_problems(model: Model, precision: Precision, asked: Asked) -> tuple[str
     return tuple(problems)
 
 
-def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
+def _length_problems(model: Model, asked: Settings) -> Iterator[str]:
     context, length = model.context, asked.max_model_len
     longest = max(context.native_tokens, context.yarn_tokens or 0)
     if length is not None and length > longest:
@@ -175,7 +133,7 @@ def _length_problems(model: Model, asked: Asked) -> Iterator[str]:
         yield f"max_model_len {length} is beyond the {longest} tokens that {model.name} reaches {how}; {longest} works."
 
 
-def _vllm_problems(asked: Asked) -> Iterator[str]:
+def _vllm_problems(asked: Settings) -> Iterator[str]:
     block = asked.block_size
     if block is not None and block % BLOCK_TOKENS:
         nearest = max(BLOCK_TOKENS, round(block / BLOCK_TOKENS) * BLOCK_TOKENS)
@@ -213,7 +171,7 @@ def _excluded(part_of_name: str, gpu: Gpu) -> bool:
 
 
 def _sglang_defaults(
-    model: Model, gpu: Gpu, version: str, total_bytes: int, asked: Asked
+    model: Model, gpu: Gpu, version: str, total_bytes: int, asked: Settings
 ) -> tuple[int, int, float, bool]:
     """(max_running_requests, chunked_prefill_size, mem_fraction_static, radix cache)."""
     era = sglang_era(version)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.facts.catalogue import Facts
 from sizing.facts.fact import DATA, Precision
 from sizing.memory.memory import memory
@@ -59,7 +60,7 @@ class Case:
     weight: float = 1.0
 
 
-def _setup(facts: Facts, name: str, precision: str, gpu: str, engine: str, version: str, asked: Asked) -> Setup:
+def _setup(facts: Facts, name: str, precision: str, gpu: str, engine: str, version: str, asked: Settings) -> Setup:
     """The replica as that release would have run it."""
     model, implied = facts.model(name)
     published = implied if implied != "gguf" else None
@@ -107,7 +108,7 @@ def silicon(facts: Facts, path: Path) -> Iterator[Case]:
         day = "-" + "".join(measured.groups()) if measured and row["backend_version"] == "nightly-dev" else ""
         version = facts.engines[row["backend"]].release(row["backend_version"] + day)
         traffic = Traffic(int(row["batch_size"]), None, int(row["isl"]), int(row["osl"]))
-        asked = Asked(
+        asked = Settings(
             tp=tp,
             expert_parallel=moe_ep > 1,
             max_model_len=2 * (traffic.input_tokens + traffic.output_tokens),
@@ -174,7 +175,7 @@ def own(facts: Facts, path: Path) -> Iterator[Case]:
     """What ``lab/bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
     for engine, row in _loads(path):
         given = engine["engine_args"]
-        asked = Asked(
+        asked = Settings(
             max_model_len=engine["max_model_len"],
             max_num_seqs=engine["max_num_seqs"],
             max_num_batched_tokens=engine["max_num_batched_tokens"],
@@ -194,7 +195,7 @@ def h200(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own loads: vLLM 0.26.0 on an H200, ``@card`` = with that card's memory."""
     for engine, row in _loads(path):
         name = re.sub(r"-(eager|awq|fp8)$", "", row["case"].split("@")[0])
-        asked = Asked(
+        asked = Settings(
             max_model_len=8192,
             max_num_seqs=engine["max_num_seqs"],
             max_num_batched_tokens=engine["max_num_batched_tokens"],
@@ -214,7 +215,7 @@ def h100(facts: Facts, path: Path) -> Iterator[Case]:
     """The kit's own bursts: SGLang 0.5.16 on an H100."""
     with path.open(newline="") as rows:
         for row in csv.DictReader(rows):
-            setup = _setup(facts, row["model"], row["precision"], row["gpu"], "sglang", "0.5.16", Asked())
+            setup = _setup(facts, row["model"], row["precision"], row["gpu"], "sglang", "0.5.16", Settings())
             count = int(row["concurrency"])
             traffic = Traffic(count, None, int(row["input_tokens"]), int(row["output_tokens"]), pattern="burst")
             seen: dict[Metric, float] = {
@@ -278,7 +279,7 @@ def _public(facts: Facts, row: dict[str, str]) -> Case | None:
     utilisation = re.search(r"util\s+(0?\.\d+)", row["notes"])
     short = "max_num_seqs 8" in row["notes"]
     whole_prompts = "Qwen2.5 docs" in source  # vLLM 0.6 computed a prompt in one piece
-    asked = Asked(
+    asked = Settings(
         tp=tp,
         max_model_len=max(min(32768, facts.model(model)[0].context.native_tokens), given + produced),
         max_num_seqs=8 if short else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sizing.engine.setup import KvDtype
+from sizing.engine.settings import KvDtype
 from sizing.errors import BadRequest, UnknownFact, Unsupported
 from sizing.facts.catalogue import Facts
 from sizing.facts.fact import Precision

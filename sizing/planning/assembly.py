@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sizing.engine.arguments import PORT, Settings, engine_args
+from sizing.engine.arguments import PORT, engine_args
+from sizing.engine.settings import Settings
 from sizing.engine.support import thinking_default
 from sizing.facts.fact import Precision
 from sizing.hosts.room import drain_s, image_pull_s, max_in_flight, requests_per_replica, weight_load_s
@@ -27,29 +28,32 @@ def engine_settings(
     choice: ModelChoice,
     settings: Settings,
     *,
+    nvlink: bool = True,
     block_size: int,
     min_driver_branch: int,
     env: dict[str, str],
 ) -> EngineSettings:
     """The engine with its argument list."""
     engine, release = asked.engine, asked.release
+    kept = {name: value for name, value in settings.all().items() if name in EngineSettings.model_fields}
     return EngineSettings(
         name=engine.id,
         version=release.version,
         image=release.image,
         digest=release.digest,
         min_driver_branch=min_driver_branch,
-        args=engine_args(engine, asked.model, choice.served_name, choice.precision, settings, asked.request.serving),
+        args=engine_args(
+            engine,
+            asked.model,
+            choice.served_name,
+            choice.precision,
+            settings,
+            asked.request.serving,
+            nvlink=nvlink,
+        ),
         env=env,
         port=PORT,
-        tp=settings.tp,
-        pp=settings.pp,
-        max_model_len=settings.max_model_len,
-        max_num_seqs=settings.max_num_seqs,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        kv_cache_dtype=settings.kv_cache_dtype,
-        block_size=block_size,
+        **{**kept, "block_size": block_size},
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sizing import __version__
-from sizing.engine.arguments import Settings
+from sizing.engine.settings import Settings
 from sizing.errors import BadRequest, DoesNotFit
 from sizing.hosts.room import disk_gib
 from sizing.memory.weights import weights as weights_per_stage
@@ -135,13 +135,9 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
             asked,
             choice,
             Settings(
-                tp=1,
-                pp=1,
                 max_model_len=asked.max_model_len,
                 max_num_seqs=fit.running,
                 max_num_batched_tokens=int(cpu.max_num_batched_tokens.value),
-                gpu_memory_utilization=None,
-                kv_cache_dtype="auto",
             ),
             block_size=int(cpu.block_size.value),
             min_driver_branch=0,

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sizing import __version__
-from sizing.engine.arguments import Settings
 from sizing.errors import DoesNotFit, KitError
 from sizing.facts.catalogue import Facts
 from sizing.facts.model import Model
@@ -87,16 +86,8 @@ def _assemble(name: str, asked: Question, found: Found) -> Plan:
         engine=engine_settings(
             asked,
             choice,
-            Settings(
-                tp=setup.tp,
-                pp=setup.pp,
-                max_model_len=setup.max_model_len,
-                max_num_seqs=setup.max_num_seqs,
-                max_num_batched_tokens=setup.max_num_batched_tokens,
-                gpu_memory_utilization=setup.gpu_memory_utilization,
-                kv_cache_dtype=setup.kv_cache_dtype,
-                nvlink=host.gpu.nvlink,
-            ),
+            setup,
+            nvlink=host.gpu.nvlink,
             block_size=answer.block_size,
             min_driver_branch=max(asked.release.min_driver_branch, host.gpu.min_driver_branch),
             env=asked.engine.env,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sizing.engine.arguments import adapter_slots
-from sizing.engine.setup import Asked, KvDtype, Setup, resolve
+from sizing.engine.settings import KvDtype, Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.errors import KitError
 from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
@@ -203,7 +204,7 @@ class Replicas:
                 shape.gpu,
                 engine=asked.engine.server,
                 engine_version=asked.release.version,
-                asked=Asked(
+                asked=Settings(
                     tp=shape.tp,
                     pp=shape.pp,
                     max_model_len=asked.max_model_len,

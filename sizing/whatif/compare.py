@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sizing.engine.setup import KvDtype
+from sizing.engine.settings import KvDtype
 from sizing.errors import BadRequest, KitError, UnknownFact, echo
 from sizing.facts.catalogue import Facts
 from sizing.facts.fact import Precision

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.errors import BadRequest, KitError, UnknownFact
 from sizing.facts.catalogue import Facts
 from sizing.facts.fact import Precision, sentences
@@ -140,29 +141,16 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
         if precision != "bf16":  # a card without bf16 gets the checkpoint as fp16
             runs_on(facts, precision, gpu)
         engine = facts.engines[question.engine]
-        asked = Asked(
-            tp=question.tp,
-            pp=question.pp,
-            expert_parallel=question.expert_parallel,
-            max_model_len=question.max_model_len,
-            max_num_seqs=question.max_num_seqs,
-            max_num_batched_tokens=question.max_num_batched_tokens,
-            gpu_memory_utilization=question.gpu_memory_utilization,
-            kv_cache_dtype=question.kv_cache_dtype,
-            enforce_eager=question.enforce_eager,
-            block_size=question.block_size,
-            prefix_caching=question.prefix_caching,
-            text_only=question.text_only,
-            speculative_tokens=question.speculative_tokens,
-            kv_cache_bytes=None if question.kv_cache_gib is None else int(question.kv_cache_gib * GIB),
-        )
+        given = {name: value for name, value in question if name in Settings().all()}
+        if question.kv_cache_gib is not None:
+            given["kv_cache_bytes"] = int(question.kv_cache_gib * GIB)
         setup = resolve(
             model,
             precision,
             gpu,
             engine=question.engine,
             engine_version=engine.release(question.engine_version),
-            asked=asked,
+            asked=Settings(**given),
             device_bytes=None if question.device_memory_gib is None else int(question.device_memory_gib * GIB),
         )
         held = memory(setup)

@@ -12,7 +12,8 @@ from typing import Any
 
 from lab.cluster.cache import kept
 from lab.tools.get import tool
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import Settings
 from sizing.facts.catalogue import load_facts
 from sizing.request.request import Adapter, Serving
 from tests.helm.adapter import random_adapter
@@ -47,7 +48,7 @@ class Kind:
     def args(self, folder: Path) -> list[str]:
         """Qwen3-8B's by the plan: tools, thinking off, YaRN, and an adapter (SGLang's want a GPU) made in *folder*."""
         facts = load_facts()
-        settings = Settings(1, 1, STRETCHED, 16, 2048, None, "auto")
+        settings = Settings(max_model_len=STRETCHED, max_num_seqs=16, max_num_batched_tokens=2048)
         adapters: tuple[Adapter, ...] = ()
         if not self.release:
             adapters = (Adapter(name="law", source=str(random_adapter(folder / "law", rank=8)), rank=8),)

@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from lab.tools.get import tool
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import KvDtype, Settings
 from sizing.facts.catalogue import load_facts
 from sizing.facts.engine import Engine
 from sizing.facts.model import Model
@@ -56,10 +57,18 @@ def settings(model: Model, engine: Engine) -> Iterator[Settings]:
     """One GPU and several, the native context and the stretched one, both caches."""
     contexts = {4096, model.context.yarn_tokens or 4096}
     spread = [(2, 2), (1, 1)] if "tp" in engine.flags else [(1, 1)]
-    caches = ("fp8", "auto") if "kv_cache_dtype" in engine.flags else ("auto",)
+    caches: tuple[KvDtype, ...] = ("fp8", "auto") if "kv_cache_dtype" in engine.flags else ("auto",)
     share = 0.9 if "gpu_memory_utilization" in engine.flags else None
     for context, (tp, pp), cached in itertools.product(sorted(contexts), spread, caches):
-        yield Settings(tp, pp, context, 32, 8192, share, cached)
+        yield Settings(
+            tp=tp,
+            pp=pp,
+            max_model_len=context,
+            max_num_seqs=32,
+            max_num_batched_tokens=8192,
+            gpu_memory_utilization=share,
+            kv_cache_dtype=cached,
+        )
 
 
 def of_every_model(engine: Engine) -> Lists:

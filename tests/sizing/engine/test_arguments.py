@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import Settings
 from sizing.engine.support import yarn_override
 from sizing.errors import Unsupported
 from sizing.facts.catalogue import load_facts
@@ -174,9 +175,9 @@ def test_models_without_answers_are_pooled() -> None:
 def test_cards_without_nvlink_use_nccl_and_not_the_engines_own_all_reduce(engine: str) -> None:
     model = FACTS.models["qwen3-8b"]
 
-    def args(settings: Settings) -> tuple[str, ...]:
-        return engine_args(FACTS.engines[engine], model, "qwen", "bf16", settings, Serving())
+    def args(settings: Settings, nvlink: bool) -> tuple[str, ...]:
+        return engine_args(FACTS.engines[engine], model, "qwen", "bf16", settings, Serving(), nvlink=nvlink)
 
-    assert "--disable-custom-all-reduce" in args(replace(SETTINGS, nvlink=False))
-    assert "--disable-custom-all-reduce" not in args(SETTINGS)
-    assert "--disable-custom-all-reduce" not in args(replace(SETTINGS, nvlink=False, tp=1))
+    assert "--disable-custom-all-reduce" in args(SETTINGS, nvlink=False)
+    assert "--disable-custom-all-reduce" not in args(SETTINGS, nvlink=True)
+    assert "--disable-custom-all-reduce" not in args(replace(SETTINGS, tp=1), nvlink=False)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from lab.tools.get import tool
-from sizing.engine.arguments import Settings, engine_args
+from sizing.engine.arguments import engine_args
+from sizing.engine.settings import Settings
 from sizing.errors import DoesNotFit, Unsupported
 from sizing.facts.catalogue import load_facts
 from sizing.plan.plan import Plan
@@ -31,7 +32,9 @@ ADAPTERS = (
 
 
 def args_of(key: str, max_model_len: int = 4096, **serving: Any) -> list[str]:
-    settings = Settings(1, 1, max_model_len, 16, 2048, 0.9, "auto")
+    settings = Settings(
+        max_model_len=max_model_len, max_num_seqs=16, max_num_batched_tokens=2048, gpu_memory_utilization=0.9
+    )
     return list(engine_args(FACTS.engines["vllm"], FACTS.models[key], "m", "bf16", settings, Serving(**serving)))
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.engine.cuts import tensor_parallel_sizes
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts.catalogue import load_facts
 from sizing.facts.fact import DATA, Precision
@@ -29,7 +30,7 @@ def setup(
     **asked: Any,
 ) -> Setup:
     return resolve(
-        FACTS.model(model)[0], precision, FACTS.gpu(gpu), engine=engine, engine_version=version, asked=Asked(**asked)
+        FACTS.model(model)[0], precision, FACTS.gpu(gpu), engine=engine, engine_version=version, asked=Settings(**asked)
     )
 
 

@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from sizing.engine.setup import Asked, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import resolve
 from sizing.errors import KitError
 from sizing.facts.catalogue import load_facts
 from sizing.facts.fact import DATA, Precision
@@ -46,7 +47,7 @@ def ask(
             engine=engine,
             engine_version=engine_version,
             device_bytes=round(device_memory_gib * GIB) if device_memory_gib else None,
-            asked=Asked(kv_cache_bytes=round(kv_cache_gib * GIB) if kv_cache_gib else None, **asked),
+            asked=Settings(kv_cache_bytes=round(kv_cache_gib * GIB) if kv_cache_gib else None, **asked),
         )
     )
 

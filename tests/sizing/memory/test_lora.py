@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.errors import BadRequest
 from sizing.facts.catalogue import load_facts
 from sizing.facts.fact import DATA
@@ -34,7 +35,7 @@ def setup(model: str, **asked: Any) -> Setup:
         FACTS.gpu("L40S"),
         engine="vllm",
         engine_version="0.32.0",
-        asked=Asked(max_model_len=4096, **asked),
+        asked=Settings(max_model_len=4096, **asked),
     )
 
 

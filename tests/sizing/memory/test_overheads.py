@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.facts.catalogue import load_facts
 from sizing.facts.memory_rules import vllm_era
 from sizing.memory.overheads import Overhead, overhead, runs_v2
@@ -17,7 +18,7 @@ FACTS = load_facts()
 
 def setup(model: str, gpu: str = "L40S", version: str = "0.32.0", **asked: Any) -> Setup:
     return resolve(
-        FACTS.models[model], "bf16", FACTS.gpu(gpu), engine="vllm", engine_version=version, asked=Asked(**asked)
+        FACTS.models[model], "bf16", FACTS.gpu(gpu), engine="vllm", engine_version=version, asked=Settings(**asked)
     )
 
 

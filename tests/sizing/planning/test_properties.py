@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sizing.engine.setup import Asked, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import resolve
 from sizing.facts.catalogue import load_facts
 from sizing.facts.gpu import Gpu
 from sizing.request.traffic import Traffic
@@ -34,7 +35,7 @@ def on(gpu: Gpu, model: str, engine: str, traffic: Traffic) -> Performance:
         gpu,
         engine="sglang" if engine == "sglang" else "vllm",
         engine_version=FACTS.engines["sglang" if engine == "sglang" else "vllm"].default_version,
-        asked=Asked(max_model_len=8192, kv_cache_bytes=2**34),
+        asked=Settings(max_model_len=8192, kv_cache_bytes=2**34),
     )
     least_s = Replica(setup, StepModel.of(setup), traffic, 400_000, 256).fastest_s()
     found = performance(setup, traffic, 400_000, 256)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.errors import DoesNotFit
 from sizing.facts.catalogue import load_facts
 from sizing.plan.plan import Plan
@@ -35,7 +36,7 @@ def setup(model: str, gpu: str, chunk: int) -> Setup:
         FACTS.gpu(gpu),
         engine="vllm",
         engine_version=FACTS.engines["vllm"].default_version,
-        asked=Asked(max_model_len=8192, max_num_seqs=256, max_num_batched_tokens=chunk),
+        asked=Settings(max_model_len=8192, max_num_seqs=256, max_num_batched_tokens=chunk),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.engine.setup import Asked, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import resolve
 from sizing.facts.catalogue import load_facts
 from sizing.request.traffic import Traffic
 from sizing.speed.performance import Performance, performance
@@ -19,7 +20,7 @@ def seen(clients: int = 64, *, engine: str = "vllm", version: str = "0.32.0", **
         FACTS.gpu("H100-SXM"),
         engine=engine,  # type: ignore[arg-type]
         engine_version=version,
-        asked=Asked(max_model_len=8192),
+        asked=Settings(max_model_len=8192),
     )
     return performance(of, Traffic(clients, None, 1024, 256, **load), 400_000, 4096)  # type: ignore[arg-type]
 

@@ -10,7 +10,8 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.facts.catalogue import load_facts
 from sizing.facts.gpu import Gpu
 from sizing.request.traffic import Traffic
@@ -27,7 +28,7 @@ def setup(gpu: str = "H100-SXM", precision: str = "bf16", engine: str = "vllm", 
         FACTS.gpu(gpu),
         engine=engine,  # type: ignore[arg-type]
         engine_version="0.32.0" if engine == "vllm" else "0.5.23",
-        asked=Asked(max_model_len=8192, **asked),  # type: ignore[arg-type]
+        asked=Settings(max_model_len=8192, **asked),  # type: ignore[arg-type]
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sizing.engine.setup import Asked, Setup, resolve
+from sizing.engine.settings import Settings
+from sizing.engine.setup import Setup, resolve
 from sizing.facts.calibration import calibration
 from sizing.facts.catalogue import load_facts
 from sizing.speed.step import StepModel, arithmetic, tensor_flops
@@ -21,7 +22,7 @@ def setup(model: str = "qwen3-8b", gpu: str = "H100-SXM", precision: str = "bf16
         FACTS.gpu(gpu),
         engine="vllm",
         engine_version="0.32.0",
-        asked=Asked(max_model_len=8192, **asked),  # type: ignore[arg-type]
+        asked=Settings(max_model_len=8192, **asked),  # type: ignore[arg-type]
     )
 
 
