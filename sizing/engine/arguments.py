@@ -8,8 +8,9 @@ secret is ever among the arguments: the key comes from a Secret through the char
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import reduce
-from typing import Literal, TypedDict
+from typing import Literal
 
 from sizing.engine.settings import Settings
 from sizing.engine.support import thinking_default, yarn_override
@@ -23,13 +24,6 @@ PORT = 8000
 # Where the chart brings the weights, whatever their source.
 MODEL_FOLDER = "/models"
 ADAPTERS_FOLDER = "/adapters"
-
-
-class AdapterSlots(TypedDict):
-    """As ``Settings`` takes them: how many adapters a batch may mix, and the largest rank."""
-
-    max_loras: int
-    max_lora_rank: int
 
 
 def sampling(model: Model, serving: Serving) -> Sampling | None:
@@ -57,6 +51,7 @@ def engine_args(
 
     Raises: ``BadRequest`` and ``Unsupported`` as ``thinking_default`` and ``yarn_override`` do.
     """
+    settings = served_with(settings, serving, engine.server)
     support = model.supported_by(engine.server)
     thinking = thinking_default(model, serving)
     override = {
@@ -64,7 +59,6 @@ def engine_args(
         **(yarn_override(model, settings.max_model_len or 0) or {}),
     }
     tools = serving.tools and bool(support.tool_parser)
-    slots = adapter_slots(serving, engine.server)
     drawn = sampling(model, serving) if "sampling" in engine.flags else None
     said: dict[str, object | None] = {
         "served_name": served_name,
@@ -83,8 +77,8 @@ def engine_args(
         "chat_template_kwargs": {"enable_thinking": thinking} if model.thinking == "hybrid" else None,
         "sampling": drawn and drawn.model_dump(exclude_defaults=True),
         "model_overrides": override or None,
-        "max_loras": slots["max_loras"] or None,
-        "max_lora_rank": slots["max_lora_rank"] if serving.adapters else None,
+        "max_loras": settings.max_loras or None,
+        "max_lora_rank": settings.max_lora_rank if settings.max_loras else None,
     }
     args = [engine.flags["model"], MODEL_FOLDER] if "model" in engine.flags else [MODEL_FOLDER]
     for setting, value in said.items():
@@ -93,11 +87,11 @@ def engine_args(
     if serving.adapters:
         names = (f"{adapter.name}={_folder(adapter)}" for adapter in serving.adapters)
         args += [*engine.fixed.lora, engine.flags["adapters"], *names]
-    if drafted := serving.speculative_tokens:
+    if drafted := settings.speculative_tokens:
         words = (("{tokens}", str(drafted)), ("{tokens+1}", str(drafted + 1)))
         args += [reduce(lambda text, word: text.replace(*word), words, said) for said in engine.fixed.speculative]
     args += engine.fixed.pooling.get(model.modality, ())
-    if serving.text_only:
+    if settings.text_only:
         args += engine.fixed.text_only
     if settings.tp > 1 and not nvlink:
         args += engine.fixed.no_nvlink
@@ -108,16 +102,17 @@ def _folder(adapter: Adapter) -> str:
     return adapter.source if adapter.in_container else f"{ADAPTERS_FOLDER}/{adapter.name}"
 
 
-def adapter_slots(serving: Serving, server: Literal["vllm", "sglang"]) -> AdapterSlots:
+def served_with(settings: Settings, serving: Serving, server: Literal["vllm", "sglang"]) -> Settings:
     """
-    LoRA slots that hold every adapter at once: SGLang counts the bare model as one, vLLM knows certain ranks only.
+    *settings* with what *serving* says of them.
+
+    LoRA slots hold every adapter at once: SGLang counts the bare model as one, vLLM knows certain ranks only.
     """
+    settings = replace(settings, speculative_tokens=serving.speculative_tokens, text_only=serving.text_only)
     if not serving.adapters:
-        return {"max_loras": 0, "max_lora_rank": 16}
-    rank = max(adapter.rank for adapter in serving.adapters)
+        return settings
+    slots, rank = len(serving.adapters), max(adapter.rank for adapter in serving.adapters)
     if server == "sglang":
-        return {"max_loras": len(serving.adapters) + 1, "max_lora_rank": rank}
-    return {
-        "max_loras": len(serving.adapters),
-        "max_lora_rank": min(known for known in lora_rules().vllm_ranks if known >= rank),
-    }
+        return replace(settings, max_loras=slots + 1, max_lora_rank=rank)
+    known = min(known for known in lora_rules().vllm_ranks if known >= rank)
+    return replace(settings, max_loras=slots, max_lora_rank=known)

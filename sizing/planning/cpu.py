@@ -5,9 +5,9 @@ The plan of the engine ``vllm-cpu``: on the machine at hand (place ``local``) or
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sizing import __version__
-from sizing.engine.settings import Settings
 from sizing.errors import BadRequest, DoesNotFit
 from sizing.hosts.room import disk_gib
 from sizing.memory.weights import weights as weights_per_stage
@@ -134,8 +134,8 @@ def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], re
         engine=engine_settings(
             asked,
             choice,
-            Settings(
-                max_model_len=asked.max_model_len,
+            replace(
+                asked.settings,
                 max_num_seqs=fit.running,
                 max_num_batched_tokens=int(cpu.max_num_batched_tokens.value),
             ),

@@ -34,7 +34,6 @@ from sizing.request.request import Place, Request, Targets
 from sizing.search.loaded import saturation
 from sizing.search.question import Question, question
 from sizing.search.search import COMPARED, Found, Option, search
-from sizing.search.share import Share
 from sizing.units import CENT
 
 
@@ -132,8 +131,8 @@ def deployment_estimates(asked: Question, option: Option) -> Estimates:
     def times(one: Estimate, factor: float) -> Estimate:
         return one.model_copy(update={part: round(getattr(one, part) * factor, 6) for part in ("mean", "low", "high")})
 
-    load, speed = asked.request.load, option.performance
-    all_busy = Share(load.concurrency, load.request_rate).times(option.replicas)
+    speed = option.performance
+    all_busy = asked.share.times(option.replicas)
     together, rate = saturation(asked, option.setup, option.memory)
     return Estimates(
         ttft_s=speed.ttft_s,
@@ -192,12 +191,11 @@ def _relaxations(asked: Question) -> Iterator[tuple[str, Request, int]]:
 
 def _what_would_work(asked: Question, found: Found) -> str:
     load = asked.request.load
-    wanted = Share(load.concurrency, load.request_rate)
     closest = found.nearest or found.rejected[-1]
     sentence = (
-        f"nothing of {len(found.rejected)} candidates carries {asked.model.name} for {wanted} of {load.input_tokens} + "
-        f"{load.output_tokens} tokens at max_model_len {asked.max_model_len}; nearest is {closest.candidate}: "
-        f"{closest.reason.rstrip('.')}."
+        f"nothing of {len(found.rejected)} candidates carries {asked.model.name} for {asked.share} of "
+        f"{load.input_tokens} + {load.output_tokens} tokens at max_model_len {asked.max_model_len}; "
+        f"nearest is {closest.candidate}: {closest.reason.rstrip('.')}."
     )
     for how, relaxed, relaxed_length in _relaxations(asked):
         try:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
+from sizing.engine.arguments import served_with
+from sizing.engine.settings import Settings
 from sizing.engine.support import served_by, thinking_default, yarn_override
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
 from sizing.facts.catalogue import Facts
@@ -22,6 +24,7 @@ from sizing.facts.model import Model
 from sizing.hosts.home import home_host
 from sizing.request.demand import longest_request, whole
 from sizing.request.request import Limits, Request
+from sizing.search.share import Share
 
 T = TypeVar("T")
 
@@ -45,6 +48,17 @@ class Question:
     engine: Engine
     release: EngineVersion
     max_model_len: int
+
+    @cached_property
+    def share(self) -> Share:
+        """The whole load, as one replica would get it."""
+        return Share(self.request.load.concurrency, self.request.load.request_rate)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the request fixes of the engine's settings; the search chooses the rest."""
+        own = Settings(max_model_len=self.max_model_len)
+        return served_with(own, self.request.serving, self.engine.server)
 
     @property
     def searched(self) -> SearchedSettings:

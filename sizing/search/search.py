@@ -25,7 +25,6 @@ from sizing.memory.memory import MemoryAnswer
 from sizing.plan.plan import Cost, Rejected
 from sizing.search.loaded import Replica, loaded
 from sizing.search.question import Question
-from sizing.search.share import Share
 from sizing.search.tuning import Miss, Replicas, Shape
 from sizing.speed.performance import Performance
 from sizing.units import CENT, GIB
@@ -70,9 +69,7 @@ class _Search:
         self.compared = compared
         self.question = question
         self.replicas = replicas or Replicas(question)
-        load, limits = question.request.load, question.request.limits
-        self.whole = Share(load.concurrency, load.request_rate)
-        self.peak = self.whole.peak(limits.spare_share)
+        self.peak = question.share.peak(question.request.limits.spare_share)
         self.brackets: dict[tuple[object, ...], _Bracket] = {}
         self.options: list[Option] = []
         self.rejected: list[Rejected] = []
@@ -233,7 +230,7 @@ class _Search:
 
     def _priced(self, candidate: Candidate, replica: Replica, replicas: int) -> Option:
         asked = self.question
-        expected = self.whole.of(replicas)
+        expected = self.question.share.of(replicas)
         speed = replica.performance
         if expected != replica.share:
             speed = loaded(asked, replica.setup, replica.memory, expected)
@@ -241,7 +238,7 @@ class _Search:
         weight_bytes = checkpoint_bytes(asked.model, candidate.precision)
         disk = disk_gib(asked.engine, weight_bytes, candidate.fullest(replicas))
         lines = place_lines(asked.facts, asked.request.place, candidate.host.type, hosts, disk)
-        price = cost(lines, speed.requests_per_s.mean * self.whole.times(replicas), asked.request.load)
+        price = cost(lines, speed.requests_per_s.mean * self.question.share.times(replicas), asked.request.load)
         return Option(candidate, replica.setup, replica.memory, speed, replicas, hosts, disk, price)
 
     def _too_little_host_memory(self, candidate: Candidate, answer: MemoryAnswer, together: int) -> str | None:

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sizing.engine.arguments import adapter_slots
-from sizing.engine.settings import KvDtype, Settings
+from sizing.engine.settings import KvDtype
 from sizing.engine.setup import Setup, resolve
 from sizing.errors import KitError
 from sizing.facts.fact import Precision
@@ -204,17 +203,14 @@ class Replicas:
                 shape.gpu,
                 engine=asked.engine.server,
                 engine_version=asked.release.version,
-                asked=Settings(
+                asked=replace(
+                    asked.settings,
                     tp=shape.tp,
                     pp=shape.pp,
-                    max_model_len=asked.max_model_len,
+                    kv_cache_dtype=shape.kv_cache_dtype,
                     max_num_seqs=tuning.max_num_seqs,
                     max_num_batched_tokens=tuning.max_num_batched_tokens,
                     gpu_memory_utilization=tuning.gpu_memory_utilization,
-                    kv_cache_dtype=shape.kv_cache_dtype,
-                    speculative_tokens=asked.request.serving.speculative_tokens,
-                    text_only=asked.request.serving.text_only,
-                    **adapter_slots(asked.request.serving, asked.engine.server),
                 ),
             )
         except KitError as refusal:

@@ -90,10 +90,9 @@ def remedies(question: Question, gpu: Gpu) -> CardVerdict:
 
     Raises: ``Unsupported`` where no published precision of the model runs on *gpu*.
     """
-    load = question.request.load
     precisions = _precisions(question, gpu)
     kv = question.request.limits.kv_cache_dtype or "auto"
-    asked = Variant(Replicas(question), Shape(gpu, 1, precisions[0], kv), Share(load.concurrency, load.request_rate))
+    asked = Variant(Replicas(question), Shape(gpu, 1, precisions[0], kv), question.share)
     result = _carry(asked)
     if isinstance(result, Replica):
         return CardVerdict(gpu.id, None, ())
