@@ -5,8 +5,8 @@ The first process of namespaces of its own: runs ``make demo``'s program, and te
       python -m tests.lab.demo.alone RESULT FOLDER [STEP SECONDS]
 
 Network, processes and mounts here are the demo's alone, so whatever else runs on the machine cannot be mistaken for
-what it left; FOLDER is its /var/tmp. With a STEP it gets Ctrl-C so many SECONDS after it has told of that step, and it
-gets one when standard input ends. RESULT is a JSON file.
+what it left; FOLDER is its /var/tmp, with the cache and the checkout where they lie below it. With a STEP it gets
+Ctrl-C so many SECONDS after it has told of that step, and it gets one when standard input ends. RESULT is a JSON file.
 """
 
 from __future__ import annotations
@@ -22,15 +22,21 @@ import threading
 from pathlib import Path
 
 from lab.cluster import cgroups
+from lab.tools.build import cache
 
 DEMO = [sys.executable, "-m", "lab.demo"]
+CHECKOUT = Path(__file__).parents[3]
 VAR_TMP = Path("/var/tmp")
 TEMPORARY = VAR_TMP / "temporary"
 
 
 def main(result: Path, folder: Path, step: str = "", after_s: str = "0") -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "--bind", folder, VAR_TMP], check=True)
+    for needed in (cache(), CHECKOUT, result.parent):
+        if needed.is_relative_to(VAR_TMP):
+            (inside := folder / needed.relative_to(VAR_TMP)).mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "--bind", needed, inside], check=True)
+    subprocess.run(["mount", "--rbind", folder, VAR_TMP], check=True)
     TEMPORARY.mkdir()
     before = traces()
     environment = {**os.environ, "TMPDIR": str(TEMPORARY)}

@@ -36,7 +36,7 @@ def demo(folder: Path, *stopped: str) -> Ended:
     """The demo, run or *stopped* (step, seconds) in namespaces of its own."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as var_tmp:
         result = folder / "result.json"
-        command = [*ALONE, sys.executable, "-m", "tests.demo.alone", str(result), var_tmp, *stopped]
+        command = [*ALONE, sys.executable, "-m", "tests.lab.demo.alone", str(result), var_tmp, *stopped]
         with child(command, cwd=ROOT, stdin=subprocess.PIPE) as running:
             try:
                 assert running.exit_code(WHOLE_DEMO_LIMIT_S) == 0, running.said
