@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.pages.values_table import README, values_table, with_table
 from tests.helm.chart import CHART
-from tests.helm.values_table import README, values_table, with_table
 
 LONGEST_VALUES_FILE = 130
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -49,7 +49,7 @@ def test_a_person_can_read_the_values_in_one_go() -> None:
 def test_the_table_of_the_readme_is_current() -> None:
     readme = README.read_text()
     current = with_table(readme, values_table((CHART / "values.yaml").read_text()))
-    assert readme == current, "helm/qwen/README.md is stale; run: python -m tests.helm.values_table"
+    assert readme == current, "helm/qwen/README.md is stale; run: python -m lab.pages.values_table"
 
 
 def test_a_key_without_a_comment_is_found() -> None:

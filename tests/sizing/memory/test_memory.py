@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.pages.memory_table import FACTS, PAGE, ask, compared, measured_starts, table, with_table
 from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.errors import KitError
 from sizing.facts.fact import Precision
 from sizing.memory.memory import MemoryAnswer
 from sizing.units import GIB
-from tests.sizing.memory.start_logs import FACTS, PAGE, ask, compared, measured_starts, table, with_table
 
 MODELS = sorted(FACTS.models)
 GPUS = sorted(FACTS.gpus)
@@ -77,7 +77,7 @@ def test_public_start_up_logs_are_met() -> None:
 
 def test_the_page_shows_the_starts_as_they_are_answered_now() -> None:
     page = PAGE.read_text()
-    assert page == with_table(page, table()), "docs/memory.md is stale; run: python -m tests.sizing.memory.start_logs"
+    assert page == with_table(page, table()), "docs/memory.md is stale; run: python -m lab.pages.memory_table"
 
 
 def test_what_ran_out_of_memory_or_was_refused_never_fits() -> None:

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from lab.bench.gpu.measure import log_figures, spread, with_log
+from lab.pages.memory_table import ask
 from sizing.facts.catalogue import load_facts
 from sizing.fitting.measurements import MEASUREMENTS, own
-from tests.sizing.memory.start_logs import ask
 
 FILE = MEASUREMENTS / "h100-vllm-0.26.0.jsonl"
 LINES = [json.loads(line) for line in FILE.read_text().splitlines()]

@@ -3,7 +3,7 @@ Engine starts with a log, and what the kit answers to the same question: the H20
 data/measurements/memory.csv.
 
 A public row is compared when it says enough: the release, a known GPU, and no setting this kit does not offer.
-``python -m tests.sizing.memory.start_logs`` writes the table in docs/memory.md; test_memory.py says when it is stale.
+``python -m lab.pages.memory_table`` writes the table in docs/memory.md; test_memory.py says when it is stale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sizing.units import GIB
 
 FACTS = load_facts()
 LOGS = list(csv.DictReader((DATA / "measurements" / "memory.csv").read_text().splitlines()))
-PAGE = Path(__file__).parents[3] / "docs" / "memory.md"
+PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
 BEGIN, END = "<!-- starts: begin -->", "<!-- starts: end -->"
 
 

@@ -1,15 +1,15 @@
 """
 The table of values in helm/qwen/README.md, made from the comments of values.yaml.
 
-``python -m tests.helm.values_table`` writes it; test_readme.py says when it is stale.
+``python -m lab.pages.values_table`` writes it; test_values.py says when it is stale.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.helm.chart import CHART
-
+CHART = Path(__file__).resolve().parents[2] / "helm/qwen"
 README = CHART / "README.md"
 BEGIN, END = "<!-- values: begin -->", "<!-- values: end -->"
 LINE = re.compile(r"^(?P<indent>(?:  )?)(?P<key>\w+):(?P<default>.*?)  # (?P<comment>.+)$")
