@@ -9,12 +9,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lab.cluster.cache import cache_folder
 from lab.cluster.tiny_model import random_model
 from lab.tools.get import tool
 from lab.tools.table import load
-from tests.children import end
+from tests.children import END_LIMIT_S, exit_code
 from tests.helm.chart import Values, case, changed, engine_of, environment_of, rendered, settings_of
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -33,6 +34,8 @@ START_LIMIT_S = 300
 # 41,000 tokens takes minutes.
 ANSWER_LIMIT_S = 900
 VLLM = ("vllm", "serve")  # what its image starts
+# As in a pod: engines that are killed leave segments behind, and SGLang does in any case.
+OWN_SHARED_MEMORY = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs engine /dev/shm && exec "$@"', "sh")
 # SGLang without a GPU: PyTorch's own kernels, room for as many tokens as the tests keep, and no core that spins while
 # nobody asks.
 ON_A_CPU = ["--device", "cpu", "--attention-backend", "torch_native", "--sampling-backend", "pytorch"]
@@ -151,13 +154,22 @@ def _running(
     with tempfile.TemporaryDirectory(prefix="e-", ignore_cleanup_errors=True) as temporary:
         variables["TMPDIR"] = temporary
         with log.open("w") as file:
-            process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
+            process = subprocess.Popen(
+                [*OWN_SHARED_MEMORY, *command],
+                env={**os.environ, **variables},
+                stdout=file,
+                stderr=file,
+                process_group=0,
+            )
         made = Guarded(process, port, ops_port, keys_file, folder, log)
         try:
             wait_until(lambda: ready(made), START_LIMIT_S, made.last_words)
             yield made
         finally:
-            end(process)
+            # Not asked to leave: it would drain, and its ending is a test's business (test_guard_and_engine.py).
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            exit_code(process, END_LIMIT_S)
 
 
 def ready(engine: Guarded) -> bool:

@@ -26,6 +26,9 @@ TELL_EVERY_S = 60.0
 WHY = "two runs at once would spoil each other's figures"
 TEMPORARY = re.compile(r"qk-(\d+)-\w+")  # short, for sockets lie below
 OUR_LINKS = ("qwenkit", "qkh")
+SEGMENTS = Path("/dev/shm")
+ENGINES_SEGMENTS = ("psm_*", "sem.mp-*", "sglang_*")  # Python's multiprocessing, and SGLang
+SHARED = "shared memory "
 GRACE_S = 5  # for children that are just ending with the lane
 
 
@@ -93,23 +96,37 @@ def _in_session(session: int) -> set[int]:
 
 
 def traces() -> set[str]:
-    """Interfaces, namespaces, control groups, mounts and folders of clusters and hosts that are here now."""
+    """Interfaces, namespaces, control groups, mounts and folders of clusters and hosts, and engines' shared memory."""
     found = {f"interface {name}" for _, name in socket.if_nameindex() if name.startswith(OUR_LINKS)}
     found |= {f"network namespace {path.name}" for path in leftovers.NAMESPACES.glob("qwenkit-*")}
     found |= {f"control group {group.name}" for root in cgroups.hierarchies() for group in root.glob("qwenkit-*")}
     found |= {f"folder {place.folder}" for place in places() if place.folder.exists()}
     found |= {f"folder {folder}" for folder in cache_dir().glob("run-*")}
+    found |= {f"{SHARED}{name}" for name in _orphaned_segments()}
     mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
     return found | {f"mount {target}" for target in mounts if "qwenkit" in target}
 
 
+def _orphaned_segments() -> set[str]:
+    """Shared memory such as engines make that no process has any more."""
+    here = {path.name for kind in ENGINES_SEGMENTS for path in SEGMENTS.glob(kind)}
+    for maps in Path("/proc").glob("[0-9]*/maps") if here else ():
+        with suppress(OSError):  # just ending
+            text = maps.read_text(errors="replace")
+            here -= {name for name in here if f"{SEGMENTS / name}\n" in text}
+    return here
+
+
 def clear(left: set[str]) -> None:
-    """Remove the clusters and hosts among the traces *left*; nothing of a running cluster."""
+    """Remove the clusters, hosts and segments among the traces *left*; nothing of a running cluster."""
     for place in places():
         if f"folder {place.folder}" in left and (held := place.claim()):
             with held:
                 take_down(place)
     leftovers.sweep()
+    for trace in left:
+        if trace.startswith(SHARED):
+            (SEGMENTS / trace.removeprefix(SHARED)).unlink(missing_ok=True)
     groups = {trace.removeprefix("control group ") for trace in left if trace.startswith("control group ")}
     if idle := {group for group in groups if _is_empty(group)}:
         time.sleep(GRACE_S)  # somebody's cluster may be just starting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps: the module's tests need each other in their order; one fails, all end")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    def stop(*_: object) -> None:
+        # A fixture that fails to clean up puts its own exception in the place of this one: the tests end all the same.
+        session.shouldstop = "stopped by SIGINT"
+        raise KeyboardInterrupt
+
+    if session.config.getoption("--lane"):
+        signal.signal(signal.SIGINT, stop)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -40,6 +41,20 @@ def test_only_a_cluster_that_came_and_runs_no_more_is_removed(taken_down: list[s
     assert {f"folder {tmp_path / name}" for name in ("runs", "killed", "kept")} <= traces
     machine.clear({f"folder {tmp_path / name}" for name in ("runs", "killed")})
     assert taken_down == ["killed"]
+
+
+def test_shared_memory_that_nobody_has_any_more_is_removed(
+    taken_down: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "SEGMENTS", tmp_path)
+    for name in ("psm_dead", "psm_used", "somebody's"):
+        (tmp_path / name).write_bytes(b"x" * mmap.PAGESIZE)
+    with (tmp_path / "psm_used").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        traces = {trace for trace in machine.traces() if trace.startswith(machine.SHARED)}
+    assert traces == {f"{machine.SHARED}psm_dead"}
+    machine.clear(traces)
+    assert not taken_down
+    assert not (tmp_path / "psm_dead").exists()
 
 
 def test_a_folder_that_only_looks_like_a_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

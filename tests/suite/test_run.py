@@ -55,6 +55,17 @@ def test_it(tmp_path):
     finally:
         pathlib.Path("tidied").touch()
 """
+FAILS_TO_TIDY = """
+import pathlib, time
+def test_it():
+    try:
+        pathlib.Path("begun").touch()
+        time.sleep(2)
+        time.sleep(2)
+    finally:
+        raise AssertionError("what was started has not ended")
+def test_next(): pathlib.Path("went-on").touch()
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Ended:
 def a_checkout(folder: Path) -> Path:
     """*folder* as a checkout with this suite and no tests."""
     (folder / "tests").mkdir()
-    for name in ("local", "standins", "tools", "tests/suite", "tests/conclusive.py", "tests/__init__.py"):
+    for name in ("lab", "tests/suite", "tests/conclusive.py", "tests/__init__.py"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "tests/conftest.py").write_text('pytest_plugins = ["tests.suite.plugin"]\n')
     (folder / "pyproject.toml").write_text(PYPROJECT)
@@ -165,6 +176,15 @@ def test_an_interrupt_lets_lanes_tidy_up(checkout: Path, number: signal.Signals)
     assert suite.returncode == 130, said
     assert "stopping waits" in said
     assert (checkout / "tidied").exists()
+
+
+def test_a_lane_goes_no_further_after_an_interrupt_though_its_cleaning_up_fails(checkout: Path) -> None:
+    with begin(checkout, fails=FAILS_TO_TIDY) as suite:
+        until_there(checkout / "begun", suite)
+        suite.send_signal(signal.SIGINT)
+        said, _ = suite.communicate(timeout=patience(LIMIT_S))
+    assert suite.returncode == 130, said
+    assert not (checkout / "went-on").exists()
 
 
 def test_lanes_of_a_killed_run_end_by_themselves_and_the_next_run_removes_its_folder(checkout: Path) -> None:
