@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,21 +99,28 @@ def checkout(tmp_path: Path) -> Path:
     return a_checkout(tmp_path)
 
 
-def begin(checkout: Path, **lanes: str) -> subprocess.Popen[str]:
-    """``python -m tests.suite`` with *lanes*, name -> text of its one module."""
+@contextmanager
+def begin(checkout: Path, **lanes: str) -> Iterator[subprocess.Popen[str]]:
+    """``python -m tests.suite`` with *lanes*, name -> text of its one module; told to stop at the block's end."""
     (checkout / "tests/lanes.toml").write_text("[places]\n" + "".join(map(LANE.format, lanes)) + LAST)
     for name, text in lanes.items():
         (checkout / f"tests/test_{name}.py").write_text(text)
     (checkout / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "QWENKIT_CACHE": str(checkout / "cache"), "TMPDIR": str(checkout / "tmp")}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.suite", *lanes],
         cwd=checkout,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as suite:
+        try:
+            yield suite
+        finally:
+            if suite.poll() is None:  # what its lanes have started is not known to the run that this is part of
+                suite.terminate()
+                suite.communicate(timeout=patience(LIMIT_S))
 
 
 @pytest.fixture(scope="module")
