@@ -17,7 +17,8 @@ from sizing.engine.settings import Settings
 from sizing.engine.setup import resolve
 from sizing.errors import KitError
 from sizing.facts.catalogue import load_facts
-from sizing.facts.fact import DATA, Precision
+from sizing.facts.fact import DATA
+from sizing.facts.precision import Precision
 from sizing.memory.memory import MemoryAnswer, memory
 from sizing.units import GIB
 
@@ -42,7 +43,7 @@ def ask(
     return memory(
         resolve(
             found,
-            precision or implied or "bf16",  # type: ignore[arg-type]
+            precision or implied or "bf16",
             FACTS.gpu(gpu),
             engine=engine,
             engine_version=engine_version,
@@ -110,7 +111,7 @@ def logged(row: dict[str, str]) -> MemoryAnswer | None:
     return ask(
         name,
         row["gpu"].split(" (")[0].removesuffix(" 16GB"),
-        precision={"none": "bf16", "": "bf16"}.get(row["quant"], row["quant"]),  # type: ignore[arg-type]
+        precision={"none": "bf16", "": "bf16"}.get(row["quant"], row["quant"]),
         engine=row["engine"],  # type: ignore[arg-type]
         engine_version=version,
         device_memory_gib=float(row["gpu_mem_gib"]) if row["gpu_mem_gib"] else None,

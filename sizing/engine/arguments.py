@@ -15,9 +15,9 @@ from typing import Literal
 from sizing.engine.settings import Settings
 from sizing.engine.support import thinking_default, yarn_override
 from sizing.facts.engine import Engine
-from sizing.facts.fact import Precision
 from sizing.facts.memory_rules import lora_rules
 from sizing.facts.model import Model, Sampling
+from sizing.facts.precision import Precision
 from sizing.request.request import Adapter, Serving
 
 PORT = 8000

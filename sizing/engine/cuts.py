@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from sizing.engine.tensors import QUANTISABLE
-from sizing.facts.fact import Precision
 from sizing.facts.model import Model
-from sizing.facts.precision import weight_formats
+from sizing.facts.precision import Precision, precisions
 
 FOUR_BIT_STEP = 32  # inputs of a rank that 4-bit kernels take at once
 LARGEST_TP = 64
@@ -26,7 +25,7 @@ def _widths(
     if model.vision and not text_only:
         yield "vision heads", model.vision.heads, 1
         yield "vision feed-forward width", model.vision.intermediate_size, 1
-    form = weight_formats()[precision]
+    form = precisions()[precision].weights
     repository = model.quantised_repository.get(precision)
     quantised = QUANTISABLE - frozenset(repository.unquantised if repository else ())
 

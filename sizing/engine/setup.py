@@ -15,10 +15,10 @@ from sizing.engine.cuts import tensor_parallel_sizes, uncut
 from sizing.engine.settings import Settings
 from sizing.engine.support import runs_on, served_by
 from sizing.errors import BadRequest
-from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
 from sizing.facts.memory_rules import BLOCK_TOKENS, SglangEra, SglangTier, lora_rules, sglang_era, vllm_era, vllm_rules
 from sizing.facts.model import Model, Vision
+from sizing.facts.precision import Precision
 from sizing.units import GIB, MIB
 
 

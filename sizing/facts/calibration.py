@@ -13,18 +13,16 @@ import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
-from sizing.facts.fact import DATA, Fact, Precision
+from sizing.facts.fact import DATA, Fact
 from sizing.facts.gpu import Gpu
 from sizing.facts.versions import release_of
 
 SPEED = DATA / "speed"
 
 LEVELS = ("measured", "card", "related", "unseen")  # this model on this card; the card; one of its class; none
-Arithmetic = Literal["bf16", "fp8", "int8", "fp4", "weight_only"]
 
 
 class Constant(Fact):
@@ -56,14 +54,6 @@ class EngineSpeed(Fact):
     eras: tuple[Era, ...]
 
 
-class Kernel(Fact):
-    """How weights of one precision lie in memory and which arithmetic multiplies them, where the GPU has it."""
-
-    bits_per_weight: float
-    arithmetic: Arithmetic
-    source: str
-
-
 class GpuClass(Fact):
     """GPUs by compute capability, inclusive."""
 
@@ -78,7 +68,6 @@ class Link(Fact):
 class EngineFile(Fact):
     source: str
     engines: dict[str, EngineSpeed]
-    kernels: dict[str, Kernel]
 
 
 class GpuFile(Fact):
@@ -131,9 +120,6 @@ class Calibration:
     engines: EngineFile
     gpus: GpuFile
     bands: BandFile
-
-    def kernel(self, precision: Precision) -> Kernel:
-        return self.engines.kernels[precision]
 
     def era(self, engine: str, version: str) -> Era:
         """The newest era not after *version*, the oldest where all are newer."""

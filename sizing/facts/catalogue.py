@@ -17,14 +17,13 @@ import tomllib
 from collections.abc import Sequence
 from datetime import date
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
 from sizing.errors import BadRequest, UnknownFact, echo
-from sizing.facts.engine import Engine, PrecisionRule
-from sizing.facts.fact import DATA, Fact, Precision, Repository
+from sizing.facts.engine import Engine
+from sizing.facts.fact import DATA, Fact, T, read_folder, table
 from sizing.facts.gpu import Gpu, Segment, SegmentFacts
 from sizing.facts.model import Model
 from sizing.facts.place import (
@@ -40,6 +39,7 @@ from sizing.facts.place import (
     Purchase,
     Rental,
 )
+from sizing.facts.precision import Precision, PrecisionFacts, Repository, precisions
 
 
 class Licence(Fact):
@@ -81,7 +81,7 @@ class Facts(Fact):
     bill: BillFacts
     licences: dict[str, Licence]
     segments: dict[Segment, SegmentFacts]
-    precisions: dict[Precision, PrecisionRule]
+    precisions: dict[Precision, PrecisionFacts]
     prices: tuple[Price, ...]
     digest: str
 
@@ -152,28 +152,6 @@ class Facts(Fact):
         return self._newest_prices.get((item, region, purchase))
 
 
-def _table(path: Path) -> dict[str, object]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-T = TypeVar("T", bound=Fact)
-
-
-def _read(kind: type[T], folder: str) -> list[T]:
-    """Every file of *folder* as *kind*. Raises ``BadRequest`` naming the files that are not, all of them."""
-    found, problems = [], []
-    for path in sorted((DATA / folder).glob("*.toml")):
-        try:
-            found.append(kind.model_validate(_table(path)))
-        except (ValueError, OSError) as broken:  # a pydantic ValidationError is a ValueError, so is broken TOML
-            problems.append(
-                f"sizing/data/{folder}/{path.name} is not a {kind.__name__}: {' '.join(str(broken).split())}"
-            )
-    if problems:
-        raise BadRequest(*problems)
-    return found
-
-
 def _by_name(items: Sequence[T], name: str, folder: str) -> dict[str, T]:
     """*items* by their field *name*. Raises ``BadRequest`` for two of one name."""
     found: dict[str, T] = {}
@@ -211,12 +189,6 @@ _PURCHASE: TypeAdapter[Purchase] = TypeAdapter(Purchase)
 
 
 @lru_cache(maxsize=1)
-def precision_rules() -> dict[Precision, PrecisionRule]:
-    """data/precisions.toml."""
-    return TypeAdapter(dict[Precision, PrecisionRule]).validate_python(_table(DATA / "precisions.toml"))
-
-
-@lru_cache(maxsize=1)
 def load_facts() -> Facts:
     """Read every data file of the kit. The digest changes when any fact does."""
     with (DATA / "aws-instances.csv").open(newline="") as rows:
@@ -230,22 +202,20 @@ def load_facts() -> Facts:
         if path.is_file():
             digest.update(path.relative_to(DATA).as_posix().encode() + b"\0" + path.read_bytes())
     return Facts(
-        models=_by_name(_read(Model, "models"), "key", "models"),
-        gpus=_by_name(_read(Gpu, "gpus"), "id", "gpus"),
-        engines=_by_name(_read(Engine, "engines"), "id", "engines"),
+        models=_by_name(read_folder(Model, "models"), "key", "models"),
+        gpus=_by_name(read_folder(Gpu, "gpus"), "id", "gpus"),
+        engines=_by_name(read_folder(Engine, "engines"), "id", "engines"),
         instances={instance.id: instance for instance in instances},
-        hosts=_by_name(_read(HomeHost, "hosts"), "id", "hosts"),
-        home_rule=HomeRule.model_validate(_table(DATA / "home-rule.toml")),
-        cpu_hosts=_by_name(_read(CpuHost, "cpu-hosts"), "id", "cpu-hosts"),
+        hosts=_by_name(read_folder(HomeHost, "hosts"), "id", "hosts"),
+        home_rule=HomeRule.model_validate(table(DATA / "home-rule.toml")),
+        cpu_hosts=_by_name(read_folder(CpuHost, "cpu-hosts"), "id", "cpu-hosts"),
         rentals=rentals,
-        places={
-            path.stem: PlaceFacts.model_validate(_table(path)) for path in sorted((DATA / "places").glob("*.toml"))
-        },
-        cpu=CpuFacts.model_validate(_table(DATA / "cpu.toml")),
-        bill=BillFacts.model_validate(_table(DATA / "bill.toml")),
-        licences=_by_name(_read(Licence, "licences"), "id", "licences"),
-        segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(_table(DATA / "gpu-segments.toml")),
-        precisions=precision_rules(),
+        places={path.stem: PlaceFacts.model_validate(table(path)) for path in sorted((DATA / "places").glob("*.toml"))},
+        cpu=CpuFacts.model_validate(table(DATA / "cpu.toml")),
+        bill=BillFacts.model_validate(table(DATA / "bill.toml")),
+        licences=_by_name(read_folder(Licence, "licences"), "id", "licences"),
+        segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(table(DATA / "gpu-segments.toml")),
+        precisions=precisions(),
         prices=prices,
         digest="sha256:" + digest.hexdigest(),
     )

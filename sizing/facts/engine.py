@@ -115,11 +115,3 @@ class Engine(Fact):
             f"{self.id} {echo(wanted)} has no pinned image; known are {', '.join(v.version for v in self.versions)}. "
             f"To add it, add a [[versions]] table to sizing/data/engines/{self.id}.toml."
         )
-
-
-class PrecisionRule(Fact):
-    """Which GPUs run a precision; ``tier`` 0 is taken freely, 2 only when asked for or when nothing else meets."""
-
-    min_compute_capability: float
-    tier: int
-    source: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sizing.errors import echo
+from sizing.errors import BadRequest, echo
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -16,19 +17,16 @@ DATA = Path(__file__).parents[1] / "data"
 Basis = Literal["measured", "documented", "calculated"]
 
 
-Precision = Literal["bf16", "fp16", "fp8", "int8", "awq", "gptq-int4", "gptq-int8", "nvfp4", "w4a16"]
-
-
 Api = Literal["chat", "embeddings", "rerank"]
-
-
-Repository = Literal[Precision, "gguf"]  # what a quantised repository of the hub holds
 
 
 class Fact(BaseModel):
     """A frozen record read from a data file; an unknown key in the file is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+T = TypeVar("T", bound=Fact)
 
 
 class Sourced(Fact):
@@ -70,3 +68,23 @@ def _parts_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _parts_in(inner)
+
+
+def table(path: Path) -> dict[str, object]:
+    """The TOML file *path*."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def read_folder(kind: type[T], folder: str) -> list[T]:
+    """Every file of *folder* as *kind*. Raises ``BadRequest`` naming the files that are not, all of them."""
+    found, problems = [], []
+    for path in sorted((DATA / folder).glob("*.toml")):
+        try:
+            found.append(kind.model_validate(table(path)))
+        except (ValueError, OSError) as broken:  # a pydantic ValidationError is a ValueError, so is broken TOML
+            problems.append(
+                f"sizing/data/{folder}/{path.name} is not a {kind.__name__}: {' '.join(str(broken).split())}"
+            )
+    if problems:
+        raise BadRequest(*problems)
+    return found

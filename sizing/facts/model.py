@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from sizing.facts.fact import Api, Fact, Precision, Repository
+from sizing.facts.fact import Api, Fact
+from sizing.facts.precision import Precision, Repository
 
 
 class Rope(Fact):

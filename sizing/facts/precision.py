@@ -1,11 +1,19 @@
-"""How the weights of each precision lie in memory: ``data/memory/precisions.toml``."""
+"""
+A precision of weights: ``data/precisions``, one file each. Which GPUs run it and what it gives up, how it lies in
+memory, and which arithmetic multiplies it.
+"""
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
+from typing import Annotated, Literal
 
-from sizing.facts.fact import DATA, Fact
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from sizing.facts.fact import Fact, read_folder
+
+Arithmetic = Literal["bf16", "fp8", "int8", "fp4", "weight_only"]
 
 
 class LoadedZeros(Fact):
@@ -16,7 +24,14 @@ class LoadedZeros(Fact):
 
 
 class WeightFormat(Fact):
-    """One table of data/memory/precisions.toml."""
+    """
+    ``bits`` per weight; scales one per ``block`` (rows x columns), per ``group`` input columns of one row, or per row.
+
+    ``loaded_zero_bits``: the width to which the GPU's kernel repacks zero points on loading. ``recipes_differ``: makers
+    of such checkpoints leave different layers in 16 bits; what single repositories leave so stands with the model.
+
+    Source, unless a file says otherwise: parameters as vLLM 0.32.0 creates them (data/measurements/oracle.jsonl).
+    """
 
     bits: int
     block: tuple[int, int] | None = None
@@ -27,8 +42,41 @@ class WeightFormat(Fact):
     loaded_zero_bits: tuple[LoadedZeros, ...] = ()
 
 
+class Kernel(Fact):
+    """What a step reads for a weight, and which arithmetic multiplies it where the GPU has it."""
+
+    bits_per_weight: float
+    arithmetic: Arithmetic
+    source: str
+
+
+class PrecisionFacts(Fact):
+    """
+    ``rank``: the smaller, the better answers are. ``tier`` 0 is taken freely, 2 only when asked for or when nothing
+    else meets. ``min_compute_capability``: of the oldest GPU that vLLM has a kernel for.
+    """
+
+    id: str
+    rank: int
+    min_compute_capability: float
+    tier: int
+    source: str
+    weights: WeightFormat
+    kernel: Kernel
+
+
 @lru_cache(maxsize=1)
-def weight_formats() -> dict[str, WeightFormat]:
-    """Every known weight format by precision."""
-    tables = tomllib.loads((DATA / "memory" / "precisions.toml").read_text())
-    return {name: WeightFormat.model_validate(table) for name, table in tables.items()}
+def precisions() -> dict[str, PrecisionFacts]:
+    """Every known precision, best answers first."""
+    return {one.id: one for one in sorted(read_folder(PrecisionFacts, "precisions"), key=lambda one: one.rank)}
+
+
+def _one_of(name: str, *names: str) -> str:
+    if name not in names:
+        *first, last = map(repr, names)
+        raise PydanticCustomError("literal_error", f"Input should be {', '.join(first)} or {last}")
+    return name
+
+
+Precision = Annotated[str, AfterValidator(lambda name: _one_of(name, *precisions()))]
+Repository = Annotated[str, AfterValidator(lambda name: _one_of(name, *precisions(), "gguf"))]  # a quantised one

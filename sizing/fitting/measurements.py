@@ -20,7 +20,8 @@ from typing import Any, Literal
 from sizing.engine.settings import Settings
 from sizing.engine.setup import Setup, resolve
 from sizing.facts.catalogue import Facts
-from sizing.facts.fact import DATA, Precision
+from sizing.facts.fact import DATA
+from sizing.facts.precision import Precision
 from sizing.memory.memory import memory
 from sizing.request.traffic import Traffic
 

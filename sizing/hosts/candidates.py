@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sizing.engine.settings import KvDtype
 from sizing.errors import BadRequest, UnknownFact, Unsupported
 from sizing.facts.catalogue import Facts
-from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
 from sizing.facts.model import Model
+from sizing.facts.precision import Precision
 from sizing.hosts.home import every_home_host, home_host
 from sizing.hosts.room import checkpoint_bytes, usable_memory_bytes
 from sizing.plan.plan import Rejected

@@ -6,8 +6,8 @@ import math
 
 from sizing.facts.catalogue import host_needs
 from sizing.facts.engine import Engine
-from sizing.facts.fact import Precision
 from sizing.facts.model import Model
+from sizing.facts.precision import Precision
 from sizing.memory.weights import weights
 from sizing.plan.plan import Pod
 from sizing.units import GIB

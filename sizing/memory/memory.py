@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sizing.engine.setup import Setup
 from sizing.facts.memory_rules import outside_known, vllm_rules
-from sizing.facts.precision import weight_formats
+from sizing.facts.precision import precisions
 from sizing.facts.versions import release_of
 from sizing.memory.kv_cache import Capacity, KvLayout, layouts, sglang_capacity, vllm_capacity
 from sizing.memory.lora import lora_bytes
@@ -117,7 +117,7 @@ def memory(setup: Setup) -> MemoryAnswer:
 
 def _unofficial(setup: Setup) -> bool:
     """Whether the checkpoint is somebody's own recipe, so that its size is only known roughly."""
-    return weight_formats()[setup.precision].recipes_differ and setup.model.repository(setup.precision) is None
+    return precisions()[setup.precision].weights.recipes_differ and setup.model.repository(setup.precision) is None
 
 
 def _kv_bytes(setup: Setup, loaded: int, extra: Overhead) -> int:

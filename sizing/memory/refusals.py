@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.engine.setup import Setup
-from sizing.facts.catalogue import precision_rules
-from sizing.facts.fact import Precision
 from sizing.facts.memory_rules import LARGEST_CAPTURE, vllm_era
+from sizing.facts.precision import Precision, precisions
 from sizing.memory.kv_cache import Capacity, KvLayout
 from sizing.memory.overheads import Overhead
 from sizing.memory.weights import StageWeights, weights
@@ -123,7 +122,7 @@ def _outside_budget(setup: Setup, loaded: int, layout: KvLayout, overhead: Overh
 
 def _smaller(setup: Setup) -> str:
     """The nearest change that makes the weights fit: more GPUs, then fewer bits that are published and run here."""
-    model, rules, share = setup.model, precision_rules(), setup.gpu_memory_utilization * setup.device_bytes
+    model, rules, share = setup.model, precisions(), setup.gpu_memory_utilization * setup.device_bytes
 
     def has(precision: Precision) -> bool:
         runs = setup.gpu.compute_capability >= rules[precision].min_compute_capability

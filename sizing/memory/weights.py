@@ -27,9 +27,8 @@ from sizing.engine.tensors import (
     stages,
     towers,
 )
-from sizing.facts.fact import Precision
 from sizing.facts.model import Model
-from sizing.facts.precision import WeightFormat, weight_formats
+from sizing.facts.precision import Precision, WeightFormat, precisions
 from sizing.units import MIB
 
 VOCABULARY_PADDING = 64  # rows; vLLM vocab_parallel_embedding.DEFAULT_VOCAB_PADDING_SIZE
@@ -113,7 +112,7 @@ def weights(
     Args:
         compute_capability: the GPU's, for formats whose zero points its kernel wants wider; None = as stored.
     """
-    form = weight_formats()[precision]
+    form = precisions()[precision].weights
     repository = model.quantised_repository.get(precision)
     if compute_capability is not None and form.loaded_zero_bits:
         zero = max(

@@ -15,8 +15,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sizing.errors import BadRequest
-from sizing.facts.fact import Api, Basis, Precision, sentences
+from sizing.facts.fact import Api, Basis, sentences
 from sizing.facts.place import Purchase
+from sizing.facts.precision import Precision
 from sizing.request.request import EngineName, PlaceKind, Request
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sizing.engine.arguments import PORT, engine_args
 from sizing.engine.settings import Settings
 from sizing.engine.support import thinking_default
-from sizing.facts.fact import Precision
+from sizing.facts.precision import Precision
 from sizing.hosts.room import drain_s, image_pull_s, max_in_flight, requests_per_replica, weight_load_s
 from sizing.plan.plan import EngineSettings, Estimates, ModelChoice, Serve
 from sizing.search.question import Question

@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from sizing.errors import BadRequest
-from sizing.facts.fact import Precision, sentences
+from sizing.facts.fact import sentences
 from sizing.facts.place import Purchase
+from sizing.facts.precision import Precision
 from sizing.request.trace import Row, Trace, read_trace
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]

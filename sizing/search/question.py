@@ -19,8 +19,8 @@ from sizing.engine.support import served_by, thinking_default, yarn_override
 from sizing.errors import BadRequest, KitError, UnknownFact, Unsupported
 from sizing.facts.catalogue import Facts
 from sizing.facts.engine import Engine, EngineVersion, SearchedSettings
-from sizing.facts.fact import Repository
 from sizing.facts.model import Model
+from sizing.facts.precision import Repository
 from sizing.hosts.home import home_host
 from sizing.request.demand import longest_request, whole
 from sizing.request.request import Limits, Request

@@ -16,8 +16,8 @@ from typing import Literal
 from sizing.engine.settings import KvDtype
 from sizing.engine.setup import Setup, resolve
 from sizing.errors import KitError
-from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
+from sizing.facts.precision import Precision
 from sizing.memory.memory import MemoryAnswer, memory
 from sizing.plan.aims import aims
 from sizing.search.loaded import Replica, loaded, scheduler_of

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sizing.engine.setup import Setup
 from sizing.errors import BadRequest
 from sizing.facts.calibration import Band, Calibration, calibration
+from sizing.facts.precision import precisions
 from sizing.plan.plan import Estimate, Grounds
 from sizing.request.traffic import Traffic
 from sizing.speed.patterns import played, quantile
@@ -29,7 +30,7 @@ class Performance:
 
 def cell(setup: Setup, known: Calibration) -> str:
     """What has to have been measured for the narrow band: engine era, card, arithmetic, model."""
-    kind = arithmetic(known.kernel(setup.precision).arithmetic, setup.gpu)
+    kind = arithmetic(precisions()[setup.precision].kernel.arithmetic, setup.gpu)
     era = known.era(setup.engine, setup.engine_version).since
     return f"{setup.engine} {era}+ {setup.gpu.id} {kind} {setup.model.key}"
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizing.engine.setup import Setup
-from sizing.facts.calibration import Arithmetic, Calibration, Constants, calibration
+from sizing.facts.calibration import Calibration, Constants, calibration
 from sizing.facts.gpu import Gpu
+from sizing.facts.precision import Arithmetic, precisions
 
 _TERA = 1e12
 _GIGA = 1e9
@@ -92,7 +93,7 @@ class StepModel:
         constants = known.constants(setup.engine, setup.engine_version, setup.gpu)
         model, gpu, tp = setup.model, setup.gpu, setup.tp
         shape = model.shape
-        kernel = known.kernel(setup.precision)
+        kernel = precisions()[setup.precision].kernel
         kind = arithmetic(kernel.arithmetic, gpu)
         packed = kind == "weight_only"
         bandwidth = gpu.mem_bandwidth_gb_s * _GIGA * constants["memory"]

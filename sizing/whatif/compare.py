@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from sizing.engine.settings import KvDtype
 from sizing.errors import BadRequest, KitError, UnknownFact, echo
 from sizing.facts.catalogue import Facts
-from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
+from sizing.facts.precision import Precision
 from sizing.hosts.candidates import Host, hosts
 from sizing.plan.aims import aims
 from sizing.plan.plan import Estimates, LedgerLine

@@ -19,8 +19,9 @@ from sizing.engine.settings import Settings
 from sizing.engine.setup import Setup, resolve
 from sizing.errors import BadRequest, KitError, UnknownFact
 from sizing.facts.catalogue import Facts
-from sizing.facts.fact import Precision, sentences
+from sizing.facts.fact import sentences
 from sizing.facts.gpu import Gpu
+from sizing.facts.precision import Precision
 from sizing.hosts.candidates import runs_on
 from sizing.memory.memory import MemoryAnswer, memory
 from sizing.plan.plan import Estimate

@@ -16,8 +16,8 @@ from typing import Any
 from sizing import units
 from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.errors import BadRequest, Unsupported
-from sizing.facts.fact import Precision
 from sizing.facts.gpu import Gpu
+from sizing.facts.precision import Precision
 from sizing.hosts.candidates import hosts, runs_on
 from sizing.hosts.home import MOST_CARDS
 from sizing.plan import words

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict
 
 from sizing.facts.catalogue import Facts
-from sizing.facts.fact import Precision
+from sizing.facts.precision import Precision
 from sizing.plan.aims import aims
 from sizing.plan.plan import Estimate, Estimates, Plan
 from sizing.planning.planning import plan

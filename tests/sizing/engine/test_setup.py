@@ -14,7 +14,8 @@ from sizing.engine.settings import Settings
 from sizing.engine.setup import Setup, resolve
 from sizing.errors import BadRequest, Unsupported
 from sizing.facts.catalogue import load_facts
-from sizing.facts.fact import DATA, Precision
+from sizing.facts.fact import DATA
+from sizing.facts.precision import Precision
 
 FACTS = load_facts()
 MODELS = sorted(FACTS.models)

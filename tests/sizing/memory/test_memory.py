@@ -9,7 +9,7 @@ import statistics
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from lab.pages.memory_table import FACTS, PAGE, ask, compared, measured_starts, table, with_table
 from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.errors import KitError
-from sizing.facts.fact import Precision
+from sizing.facts.precision import Precision
+from sizing.facts.precision import precisions as known_precisions
 from sizing.memory.memory import MemoryAnswer
 from sizing.units import GIB
 
@@ -94,7 +95,7 @@ def test_what_ran_is_not_refused() -> None:
 
 models = st.sampled_from(MODELS)
 gpus = st.sampled_from(GPUS)
-precisions = st.sampled_from(get_args(Precision))
+precisions = st.sampled_from(list(known_precisions()))
 versions = st.sampled_from(["0.6.6", "0.8.5", "0.11.0", "0.19.1", "0.26.0", "0.33.0", "0.99.0"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sizing.engine.cuts import tensor_parallel_sizes
 from sizing.engine.tensors import layer_kinds, stages
 from sizing.facts.catalogue import load_facts
-from sizing.facts.fact import DATA, Precision
-from sizing.facts.precision import weight_formats
+from sizing.facts.fact import DATA
+from sizing.facts.precision import Precision, precisions
 from sizing.memory.weights import weights
 
 FACTS = load_facts()
@@ -75,7 +75,7 @@ def test_bf16_weights_are_two_bytes_for_each_loaded_parameter(key: str) -> None:
     assert weights(model, "bf16")[0].total == pytest.approx(2 * loaded, rel=1e-3)
 
 
-@given(st.sampled_from(MODELS), st.sampled_from(get_args(Precision)), st.data())
+@given(st.sampled_from(MODELS), st.sampled_from(list(precisions())), st.data())
 def test_cutting_a_model_over_more_gpus_never_makes_one_heavier(
     key: str, precision: Precision, data: st.DataObject
 ) -> None:
@@ -110,7 +110,3 @@ def test_repacking_for_marlin_keeps_the_stored_size(capability: float) -> None:
     model = FACTS.models["qwen3-14b"]
     for precision in ("awq", "gptq-int4"):
         assert weights(model, precision, compute_capability=capability) == weights(model, precision)
-
-
-def test_every_precision_has_a_format() -> None:
-    assert set(weight_formats()) == set(get_args(Precision))

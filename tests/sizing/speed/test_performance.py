@@ -24,7 +24,7 @@ CARDS = ("A10G", "RTX 4090", "A100-40GB-SXM", "A100-80GB-SXM", "H100-SXM", "H200
 def setup(gpu: str = "H100-SXM", precision: str = "bf16", engine: str = "vllm", **asked: object) -> Setup:
     return resolve(
         FACTS.model("qwen3-8b")[0],
-        precision,  # type: ignore[arg-type]
+        precision,
         FACTS.gpu(gpu),
         engine=engine,  # type: ignore[arg-type]
         engine_version="0.32.0" if engine == "vllm" else "0.5.23",

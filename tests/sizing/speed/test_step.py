@@ -18,7 +18,7 @@ FACTS = load_facts()
 def setup(model: str = "qwen3-8b", gpu: str = "H100-SXM", precision: str = "bf16", **asked: object) -> Setup:
     return resolve(
         FACTS.model(model)[0],
-        precision,  # type: ignore[arg-type]
+        precision,
         FACTS.gpu(gpu),
         engine="vllm",
         engine_version="0.32.0",
