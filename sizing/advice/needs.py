@@ -8,13 +8,12 @@ first.
 
 from __future__ import annotations
 
-import csv
-import tomllib
 from collections.abc import Sequence
 from functools import lru_cache
 
 from sizing.errors import UnknownFact
-from sizing.facts.fact import DATA, Fact, Sourced
+from sizing.facts.data import record, records, rows
+from sizing.facts.fact import Fact, Sourced
 from sizing.facts.model import Model
 from sizing.request.request import Images
 
@@ -64,22 +63,19 @@ class AdviceFacts(Fact):
 @lru_cache(maxsize=1)
 def load_needs() -> dict[str, Need]:
     """Every file of data/needs, by id."""
-    tables = (tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted((DATA / "needs").glob("*.toml")))
-    return {need.id: need for need in map(Need.model_validate, tables)}
+    return {need.id: need for need in records(Need, "needs").values()}
 
 
 @lru_cache(maxsize=1)
 def load_advice() -> AdviceFacts:
     """data/advice.toml."""
-    return AdviceFacts.model_validate(tomllib.loads((DATA / "advice.toml").read_text(encoding="utf-8")))
+    return record(AdviceFacts, "advice.toml")
 
 
 @lru_cache(maxsize=1)
 def load_scores() -> dict[tuple[str, str], Score]:
     """data/scores.csv by (benchmark, model)."""
-    with (DATA / "scores.csv").open(newline="", encoding="utf-8") as rows:
-        scores = [Score.model_validate(row) for row in csv.DictReader(rows)]
-    return {(score.benchmark, score.model): score for score in scores}
+    return {(score.benchmark, score.model): score for score in rows(Score, "scores.csv")}
 
 
 def named_needs(names: Sequence[str]) -> tuple[Need, ...]:

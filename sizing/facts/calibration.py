@@ -9,13 +9,13 @@ constant is pulled to where few measurements speak. Names carry the unit; a name
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
 
+from sizing.facts.data import record
 from sizing.facts.fact import DATA, Fact
 from sizing.facts.gpu import Gpu
 from sizing.facts.versions import release_of
@@ -153,11 +153,10 @@ class Calibration:
 
 def read(folder: Path = SPEED) -> Calibration:
     """Parse the three files in *folder*."""
-    tables = {path.stem: tomllib.loads(path.read_text()) for path in folder.glob("*.toml")}
     return Calibration(
-        EngineFile.model_validate(tables["engines"]),
-        GpuFile.model_validate(tables["gpus"]),
-        BandFile.model_validate(tables["bands"]),
+        record(EngineFile, f"{folder}/engines.toml"),
+        record(GpuFile, f"{folder}/gpus.toml"),
+        record(BandFile, f"{folder}/bands.toml"),
     )
 
 

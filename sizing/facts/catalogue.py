@@ -10,20 +10,18 @@ Errors: ``UnknownFact`` names the nearest known thing and the file to add.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
-import tomllib
-from collections.abc import Sequence
 from datetime import date
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
 from sizing.errors import BadRequest, UnknownFact, echo
+from sizing.facts.data import record, records, rows
 from sizing.facts.engine import Engine
-from sizing.facts.fact import DATA, Fact, T, read_folder, table
+from sizing.facts.fact import DATA, Fact
 from sizing.facts.gpu import Gpu, Segment, SegmentFacts
 from sizing.facts.model import Model
 from sizing.facts.place import (
@@ -40,6 +38,8 @@ from sizing.facts.place import (
     Rental,
 )
 from sizing.facts.precision import Precision, PrecisionFacts, Repository, precisions
+
+T = TypeVar("T", bound=Fact)
 
 
 class Licence(Fact):
@@ -152,10 +152,10 @@ class Facts(Fact):
         return self._newest_prices.get((item, region, purchase))
 
 
-def _by_name(items: Sequence[T], name: str, folder: str) -> dict[str, T]:
-    """*items* by their field *name*. Raises ``BadRequest`` for two of one name."""
+def _by_name(kind: type[T], name: str, folder: str) -> dict[str, T]:
+    """Every *kind* of *folder* by its field *name*. Raises ``BadRequest`` for two of one name."""
     found: dict[str, T] = {}
-    for item in items:
+    for item in records(kind, folder).values():
         key = getattr(item, name)
         if key in found:
             raise BadRequest(f"two files of sizing/data/{folder} describe {key!r}; each thing has one file")
@@ -163,60 +163,45 @@ def _by_name(items: Sequence[T], name: str, folder: str) -> dict[str, T]:
     return found
 
 
-def _instance(row: dict[str, str]) -> InstanceType:
-    return InstanceType(
-        id=row["instance_type"],
-        vcpu=int(row["vcpu"]),
-        memory_mib=int(row["memory_mib"]),
-        gpu=row["gpu"],
-        gpu_count=int(row["gpu_count"]),
-        gpu_partition=float(row["gpu_partition"]),
-        local_nvme_gb=float(row["local_nvme_gb"] or 0),
-        network_gbps=float(row["network_gbps"] or 0),
-        zone_ids={"us-east-1": tuple(row["us_east_1_zone_ids"].split())},
-        regions=tuple(row["regions"].split()),
-        on_demand="on-demand" in row["usage_classes"],
-        k8s_allocatable_memory_mib=int(row["k8s_allocatable_memory_mib"])
-        if row["k8s_allocatable_memory_mib"]
-        else None,
-        quota_code=row["quota_code"],
-        quota_vcpus=int(row["quota_vcpus"]) if row["quota_vcpus"] else None,
-        note=row["note"],
-    )
-
-
-_PURCHASE: TypeAdapter[Purchase] = TypeAdapter(Purchase)
+def _instance(row: dict[str, str]) -> dict[str, object]:
+    """The row as the fields of an ``InstanceType``; what is not stated is left to the field's default, or none."""
+    plain = ("vcpu", "memory_mib", "gpu", "gpu_count", "gpu_partition", "quota_code", "note")
+    return {
+        **{name: row[name] for name in plain},
+        "id": row["instance_type"],
+        "local_nvme_gb": row["local_nvme_gb"] or 0,
+        "network_gbps": row["network_gbps"] or 0,
+        "zone_ids": {"us-east-1": row["us_east_1_zone_ids"].split()},
+        "regions": row["regions"].split(),
+        "on_demand": "on-demand" in row["usage_classes"],
+        "k8s_allocatable_memory_mib": row["k8s_allocatable_memory_mib"] or None,
+        "quota_vcpus": row["quota_vcpus"] or None,
+    }
 
 
 @lru_cache(maxsize=1)
 def load_facts() -> Facts:
     """Read every data file of the kit. The digest changes when any fact does."""
-    with (DATA / "aws-instances.csv").open(newline="") as rows:
-        instances = [_instance(row) for row in csv.DictReader(rows)]
-    with (DATA / "prices.csv").open(newline="") as rows:
-        prices = tuple(Price.model_validate(row) for row in csv.DictReader(rows))
-    with (DATA / "rentals.csv").open(newline="") as rows:
-        rentals = tuple(Rental.model_validate(row) for row in csv.DictReader(rows))
     digest = hashlib.sha256()
     for path in sorted(DATA.rglob("*")):
         if path.is_file():
             digest.update(path.relative_to(DATA).as_posix().encode() + b"\0" + path.read_bytes())
     return Facts(
-        models=_by_name(read_folder(Model, "models"), "key", "models"),
-        gpus=_by_name(read_folder(Gpu, "gpus"), "id", "gpus"),
-        engines=_by_name(read_folder(Engine, "engines"), "id", "engines"),
-        instances={instance.id: instance for instance in instances},
-        hosts=_by_name(read_folder(HomeHost, "hosts"), "id", "hosts"),
-        home_rule=HomeRule.model_validate(table(DATA / "home-rule.toml")),
-        cpu_hosts=_by_name(read_folder(CpuHost, "cpu-hosts"), "id", "cpu-hosts"),
-        rentals=rentals,
-        places={path.stem: PlaceFacts.model_validate(table(path)) for path in sorted((DATA / "places").glob("*.toml"))},
-        cpu=CpuFacts.model_validate(table(DATA / "cpu.toml")),
-        bill=BillFacts.model_validate(table(DATA / "bill.toml")),
-        licences=_by_name(read_folder(Licence, "licences"), "id", "licences"),
-        segments=TypeAdapter(dict[Segment, SegmentFacts]).validate_python(table(DATA / "gpu-segments.toml")),
+        models=_by_name(Model, "key", "models"),
+        gpus=_by_name(Gpu, "id", "gpus"),
+        engines=_by_name(Engine, "id", "engines"),
+        instances={instance.id: instance for instance in rows(InstanceType, "aws-instances.csv", _instance)},
+        hosts=_by_name(HomeHost, "id", "hosts"),
+        home_rule=record(HomeRule, "home-rule.toml"),
+        cpu_hosts=_by_name(CpuHost, "id", "cpu-hosts"),
+        rentals=tuple(rows(Rental, "rentals.csv")),
+        places=records(PlaceFacts, "places"),
+        cpu=record(CpuFacts, "cpu.toml"),
+        bill=record(BillFacts, "bill.toml"),
+        licences=_by_name(Licence, "id", "licences"),
+        segments=record(dict[Segment, SegmentFacts], "gpu-segments.toml"),
         precisions=precisions(),
-        prices=prices,
+        prices=tuple(rows(Price, "prices.csv")),
         digest="sha256:" + digest.hexdigest(),
     )
 
@@ -224,4 +209,4 @@ def load_facts() -> Facts:
 @lru_cache(maxsize=1)
 def host_needs() -> HostNeeds:
     """The planning assumptions about hosts."""
-    return HostNeeds.model_validate(tomllib.loads((DATA / "host-needs.toml").read_text(encoding="utf-8")))
+    return record(HostNeeds, "host-needs.toml")

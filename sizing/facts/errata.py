@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
 
-from pydantic import TypeAdapter
-
-from sizing.facts.fact import DATA, Fact
+from sizing.facts.data import record
+from sizing.facts.fact import Fact
 
 
 class Erratum(Fact):
@@ -20,11 +18,14 @@ class Erratum(Fact):
     touches: tuple[str, ...]
 
 
+class _File(Fact):
+    errata: tuple[Erratum, ...]
+
+
 @lru_cache(maxsize=1)
 def load_errata() -> tuple[Erratum, ...]:
     """All of data/errata.toml."""
-    table = tomllib.loads((DATA / "errata.toml").read_text(encoding="utf-8"))
-    return TypeAdapter(tuple[Erratum, ...]).validate_python(table["errata"])
+    return record(_File, "errata.toml").errata
 
 
 def touching(subjects: Iterable[str]) -> tuple[Erratum, ...]:

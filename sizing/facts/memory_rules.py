@@ -6,11 +6,11 @@ Any version has an era: one older or newer than the facts takes the nearest.
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from typing import Any, Literal
 
-from sizing.facts.fact import DATA, Fact
+from sizing.facts.data import record, table
+from sizing.facts.fact import Fact
 from sizing.facts.versions import release_of
 
 LARGEST_CAPTURE = 512  # tokens of vLLM's largest CUDA graph, of which a sequence that decodes has one
@@ -100,21 +100,21 @@ class SglangRules(Fact):
 
 def _table(engine: str) -> dict[str, Any]:
     """The engine's file, where an era keeps every field of the one before it that it does not state anew."""
-    table = tomllib.loads((DATA / "memory" / f"{engine}.toml").read_text())
+    given = table(f"memory/{engine}.toml")
     eras: list[dict[str, Any]] = [{}]
-    for era in table["era"]:
+    for era in given.get("era", ()):
         eras.append(eras[-1] | era)
-    return table | {"era": eras[1:]}
+    return given | {"era": eras[1:]}
 
 
 @lru_cache(maxsize=1)
 def vllm_rules() -> VllmRules:
-    return VllmRules.model_validate(_table("vllm"))
+    return record(VllmRules, "memory/vllm.toml", _table("vllm"))
 
 
 @lru_cache(maxsize=1)
 def sglang_rules() -> SglangRules:
-    return SglangRules.model_validate(_table("sglang"))
+    return record(SglangRules, "memory/sglang.toml", _table("sglang"))
 
 
 @lru_cache(maxsize=1024)
@@ -159,4 +159,4 @@ class LoraRules(Fact):
 
 @lru_cache(maxsize=1)
 def lora_rules() -> LoraRules:
-    return LoraRules.model_validate(tomllib.loads((DATA / "memory" / "lora.toml").read_text()))
+    return record(LoraRules, "memory/lora.toml")

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from sizing.facts.fact import Fact, read_folder
+from sizing.facts.data import records
+from sizing.facts.fact import Fact
 
 Arithmetic = Literal["bf16", "fp8", "int8", "fp4", "weight_only"]
 
@@ -68,7 +69,7 @@ class PrecisionFacts(Fact):
 @lru_cache(maxsize=1)
 def precisions() -> dict[str, PrecisionFacts]:
     """Every known precision, best answers first."""
-    return {one.id: one for one in sorted(read_folder(PrecisionFacts, "precisions"), key=lambda one: one.rank)}
+    return {one.id: one for one in sorted(records(PrecisionFacts, "precisions").values(), key=lambda one: one.rank)}
 
 
 def _one_of(name: str, *names: str) -> str:

@@ -173,7 +173,7 @@ def _load(row: dict[str, Any]) -> tuple[Traffic, dict[Metric, float]]:
 
 
 def own(facts: Facts, path: Path) -> Iterator[Case]:
-    """What ``lab/bench/gpu/measure.py`` wrote on one's own GPU: closed loops, the first wave included."""
+    """Closed loops, the first wave included, as ``lab/bench/gpu/measure.py`` writes them."""
     for engine, row in _loads(path):
         given = engine["engine_args"]
         asked = Settings(
@@ -184,8 +184,8 @@ def own(facts: Facts, path: Path) -> Iterator[Case]:
             enforce_eager=given.get("enforce_eager", False),
             text_only=True,
         )
-        version = row["engine_version"].removeprefix("vllm ")
-        setup = _setup(facts, engine["model"], engine["precision"], engine["gpu"], "vllm", version, asked)
+        name, version = row["engine_version"].split()
+        setup = _setup(facts, engine["model"], engine["precision"], engine["gpu"], name, version, asked)
         traffic, seen = _load(row)
         kv = int(engine["kv_tokens_config"])
         id = f"{row['case']} c{row['concurrency']} {row['isl']}"
@@ -298,10 +298,15 @@ _READERS = {
     "h100-sglang-0.5.16.csv": h100,
     "speed.csv": public,
 }
-_OWN = {path.name: own for path in sorted(MEASUREMENTS.glob("*-vllm-*.jsonl")) if path.name not in _READERS}
+_OWN = {
+    path.name: own
+    for engine in ("vllm", "sglang")
+    for path in sorted(MEASUREMENTS.glob(f"*-{engine}-*.jsonl"))
+    if path.name not in _READERS
+}
 FILES = tuple(MEASUREMENTS / name for name in (*_READERS, *_OWN))
 
 
 def cases(facts: Facts) -> list[Case]:
-    """Every comparable measurement; those of ``lab/bench/gpu/measure.py`` are named like ``a10g-vllm-0.26.0.jsonl``."""
+    """Every comparable measurement; one's own are named like ``a10g-vllm-0.26.0.jsonl``."""
     return [case for name, reader in (_READERS | _OWN).items() for case in reader(facts, MEASUREMENTS / name)]
