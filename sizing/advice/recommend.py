@@ -76,7 +76,7 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Carried:
     """A request that its place carries, and the facts that describe the place."""
 
     usd_per_hour: Decimal
@@ -178,9 +178,11 @@ def _refused(model: Model, licence: Licence, wish: Wish, found: Sequence[Recomme
     return None
 
 
-def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]]) -> list[_Way] | str:
+def _ways(
+    model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tuple[Place, Facts]]
+) -> list[_Carried] | str:
     """Where *model* is carried, cheapest first; or why nowhere."""
-    ways: list[_Way] = []
+    ways: list[_Carried] = []
     reasons: list[str] = []
     for place, facts in places:
         try:
@@ -190,7 +192,7 @@ def _ways(model: Model, wish: Wish, needs: Sequence[Need], places: Sequence[tupl
     return sorted(ways, key=lambda way: way.usd_per_hour) or reasons[0]
 
 
-def _cheapest_of_each_kind(ways: Sequence[_Way]) -> Iterator[_Way]:
+def _cheapest_of_each_kind(ways: Sequence[_Carried]) -> Iterator[_Carried]:
     seen: set[str] = set()
     for way in ways:
         if way.request.place.kind not in seen:
@@ -205,12 +207,12 @@ def _hardware_usd(made: Plan, facts: Facts) -> Decimal:
     return host.hardware_usd * made.placement.hosts
 
 
-def _way(model: Model, request: Request, facts: Facts) -> _Way:
+def _way(model: Model, request: Request, facts: Facts) -> _Carried:
     """The cheapest way to serve *request*, its home host named. Raises ``KitError`` where there is none."""
     if request.engine == "vllm-cpu":
         if model.linear_attention is not None and not load_advice().cpu_hybrids.value:
             raise DoesNotFit("a Gated DeltaNet model, which this kit has not seen on the CPU engine")
-        return _Way(plan(model.key, request, facts).cost.usd_per_hour, request, facts)
+        return _Carried(plan(model.key, request, facts).cost.usd_per_hour, request, facts)
     asked, named = question(request, facts), request.place.host
     if named is not None:
         _hopeless(model, home_host(facts, named), facts)
@@ -226,7 +228,7 @@ def _way(model: Model, request: Request, facts: Facts) -> _Way:
     if request.place.kind == "home":
         place = request.place.model_copy(update={"host": best.candidate.host.type})
         request = request.model_copy(update={"place": place})
-    return _Way(best.cost.usd_per_hour, request, facts)
+    return _Carried(best.cost.usd_per_hour, request, facts)
 
 
 def _hopeless(model: Model, host: HomeHost, facts: Facts) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sizing.facts.calibration import LEVELS, SPEED, Calibration, read
-from sizing.fitting.adjustable import Constants, write_constants
+from sizing.fitting.adjustable import Adjustable, write_constants
 from sizing.fitting.bands import ENOUGH, Residual, bands, coverage, write_bands
 from sizing.fitting.fit import fit, log_errors
 from sizing.fitting.held_out import held_out
@@ -96,7 +96,7 @@ def refit(
         show: takes the cells of a line of the result.
     """
     base = read()
-    constants = Constants.of(base)
+    constants = Adjustable.of(base)
     say(f"{len(known)} measured loads, {len(constants.addresses)} constants")
     result = fit(constants, base, known, constants.logs(), rounds, say)
     final = constants.calibration(result.logs, base)

@@ -31,7 +31,7 @@ Vector = npt.NDArray[np.float64]
 
 
 @dataclass
-class Constants:
+class Adjustable:
     """The adjustable numbers: their addresses, guesses, and how firmly each is pulled to its guess (log)."""
 
     tables: dict[str, Any]
@@ -75,7 +75,7 @@ class Constants:
         )
 
     @classmethod
-    def of(cls, base: Calibration) -> Constants:
+    def of(cls, base: Calibration) -> Adjustable:
         tables: dict[str, Any] = {"engines": base.engines.model_dump(), "gpus": base.gpus.model_dump()}
         for engine in tables["engines"]["engines"].values():
             engine["eras"] = {era["since"]: era for era in engine["eras"]}
@@ -113,7 +113,7 @@ def depends(case: Case, address: Address, known: Calibration) -> bool:
 
 
 def write_constants(
-    constants: Constants, logs: Vector, errors: Vector, rows: npt.NDArray[np.int64], folder: Path
+    constants: Adjustable, logs: Vector, errors: Vector, rows: npt.NDArray[np.int64], folder: Path
 ) -> None:
     """Put the figures into the lines they belong to; everything else in the files stays as it is."""
     figures = {

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sizing.facts.calibration import Calibration
-from sizing.fitting.adjustable import Constants, Vector, depends
+from sizing.fitting.adjustable import Adjustable, Vector, depends
 from sizing.fitting.measurements import Case, Metric
 from sizing.speed.performance import performance
 
@@ -57,7 +57,7 @@ def _scale(case: Case) -> list[float]:
 
 
 def fit(
-    constants: Constants,
+    constants: Adjustable,
     base: Calibration,
     training: Sequence[Case],
     start: Vector,

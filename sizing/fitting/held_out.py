@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sizing.facts.calibration import Calibration
-from sizing.fitting.adjustable import Constants, Vector
+from sizing.fitting.adjustable import Adjustable, Vector
 from sizing.fitting.fit import Fit, log_errors
 from sizing.fitting.measurements import Case
 
 
 def held_out(
-    constants: Constants, base: Calibration, known: Sequence[Case], full: Fit, part: Callable[[Case], str]
+    constants: Adjustable, base: Calibration, known: Sequence[Case], full: Fit, part: Callable[[Case], str]
 ) -> dict[str, list[float]]:
     """Log errors of every case, by id, from constants that saw nothing of its *part*."""
     parts: dict[str, list[int]] = defaultdict(list)

@@ -15,7 +15,7 @@ from sizing.plan import words
 from sizing.plan.plan import LedgerLine, Memory, Placement, Plan, Pod, Rejected
 from sizing.planning.assembly import engine_settings, model_choice, serve
 from sizing.planning.assumptions import assumptions
-from sizing.planning.cpu_machines import Fit, fitted, machines
+from sizing.planning.cpu_machines import CpuOption, fitted, machines
 from sizing.planning.notices import licence_warnings
 from sizing.request.request import Targets
 from sizing.search.question import Question
@@ -31,11 +31,11 @@ def plan_cpu(name: str, asked: Question) -> Plan:
         DoesNotFit: no machine holds the model or meets a target, with the two numbers of each.
     """
     _refuse(asked)
-    found: list[Fit] = []
+    found: list[CpuOption] = []
     rejected: list[Rejected] = []
     for machine in machines(asked):
         result = fitted(asked, machine)
-        if isinstance(result, Fit):
+        if isinstance(result, CpuOption):
             found.append(result)
         else:
             rejected.append(Rejected(candidate=machine.type, reason=result))
@@ -90,7 +90,7 @@ def _refuse(asked: Question) -> None:
         raise BadRequest(*problems)
 
 
-def _warnings(asked: Question, fit: Fit) -> Iterator[str]:
+def _warnings(asked: Question, fit: CpuOption) -> Iterator[str]:
     targets = asked.request.targets
     if fit.machine.memory_bytes is None:
         yield (
@@ -103,7 +103,9 @@ def _warnings(asked: Question, fit: Fit) -> Iterator[str]:
         )
 
 
-def _plan(name: str, asked: Question, fit: Fit, others: tuple[Rejected, ...], rejected: tuple[Rejected, ...]) -> Plan:
+def _plan(
+    name: str, asked: Question, fit: CpuOption, others: tuple[Rejected, ...], rejected: tuple[Rejected, ...]
+) -> Plan:
     request, cpu, engine = asked.request, asked.facts.cpu, asked.engine
     machine, local = fit.machine, fit.machine.memory_bytes is None
     weights = weights_per_stage(asked.model, "bf16")[0].total

@@ -41,7 +41,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Fit:
+class CpuOption:
     """*replicas* machines of a type that carry the load, with the KV cache each gets."""
 
     machine: Machine
@@ -89,7 +89,7 @@ def _hosts(asked: Question) -> list[CpuHost]:
     return [known[place.host]]
 
 
-def fitted(asked: Question, machine: Machine) -> Fit | str:
+def fitted(asked: Question, machine: Machine) -> CpuOption | str:
     """The fewest machines that meet the request, or why none do."""
     limits = asked.request.limits
     fewest = max(limits.min_replicas - limits.spare_replicas, 1)
@@ -116,7 +116,7 @@ def fitted(asked: Question, machine: Machine) -> Fit | str:
     return reason
 
 
-def _with(asked: Question, machine: Machine, carrying: int, spare: int) -> Fit:
+def _with(asked: Question, machine: Machine, carrying: int, spare: int) -> CpuOption:
     """*carrying* machines share the load at its peak; the spare ones stand by with the same settings."""
     load, cpu, limits = asked.request.load, asked.facts.cpu, asked.request.limits
     share = Share(load.concurrency, None).peak(limits.spare_share).of(carrying).concurrency or 1
@@ -134,7 +134,7 @@ def _with(asked: Question, machine: Machine, carrying: int, spare: int) -> Fit:
     estimates = _estimates(asked, machine, weights, share, running, replicas)
     lines = place_lines(asked.facts, asked.request.place, machine.type, replicas, disk_gib(asked.engine, weights, 1))
     price = cost(lines, estimates.requests_per_s.mean, load)
-    return Fit(machine, replicas, running, kv_gib, kv, pod_bytes, estimates, price)
+    return CpuOption(machine, replicas, running, kv_gib, kv, pod_bytes, estimates, price)
 
 
 def _estimates(asked: Question, machine: Machine, weights: int, share: int, running: int, replicas: int) -> Estimates:

@@ -18,7 +18,7 @@ from sizing.errors import BadRequest
 from sizing.facts.fact import sentences
 from sizing.facts.place import Purchase
 from sizing.facts.precision import Precision
-from sizing.request.trace import Row, Trace, read_trace
+from sizing.request.trace import Trace, TraceRow, read_trace
 
 Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
 DEFAULT_REGION = "us-east-1"
@@ -31,12 +31,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _row(text: object) -> Row:
-    gap, tokens_in, tokens_out = text if isinstance(text, Row) else str(text).split()
-    return Row(None if gap in ("-", None) else float(gap), int(tokens_in), int(tokens_out))
+def _row(text: object) -> TraceRow:
+    gap, tokens_in, tokens_out = text if isinstance(text, TraceRow) else str(text).split()
+    return TraceRow(None if gap in ("-", None) else float(gap), int(tokens_in), int(tokens_out))
 
 
-def _row_text(row: Row) -> str:
+def _row_text(row: TraceRow) -> str:
     return f"{'-' if row.gap_s is None else f'{row.gap_s:.15g}'} {row.input_tokens} {row.output_tokens}"
 
 
@@ -69,7 +69,7 @@ class Load(_Part):
     output_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     output_tokens_stddev: Annotated[float, Field(ge=0, le=10_000_000)] = 0.0
     trace: str | None = None
-    rows: tuple[Annotated[Row, PlainValidator(_row), PlainSerializer(_row_text)], ...] = ()
+    rows: tuple[Annotated[TraceRow, PlainValidator(_row), PlainSerializer(_row_text)], ...] = ()
     prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     thinking_tokens: Tokens | None = None
     images: Images | None = None

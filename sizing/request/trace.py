@@ -32,7 +32,7 @@ MOST_SENTENCES = 20
 LONGEST_REQUEST = 10_000_000
 
 
-class Row(NamedTuple):
+class TraceRow(NamedTuple):
     """One request: seconds since the one before it (None: not known), its tokens in and out."""
 
     gap_s: float | None
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 class Trace:
     """What is kept: rows in order of arrival, and the rate of the whole trace (None: it has no arrivals)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TraceRow, ...]
     requests_per_s: float | None
 
 
@@ -166,7 +166,7 @@ def _reduced(requests: list[tuple[float | None, int, int]]) -> Trace:
     the whole trace's.
     """
     if requests[0][0] is None:
-        rows = [Row(None, tokens_in, tokens_out) for _, tokens_in, tokens_out in requests]
+        rows = [TraceRow(None, tokens_in, tokens_out) for _, tokens_in, tokens_out in requests]
         rate = None
     else:
         requests = sorted(requests, key=lambda request: request[0] or 0.0)
@@ -174,7 +174,7 @@ def _reduced(requests: list[tuple[float | None, int, int]]) -> Trace:
         span = times[-1] - times[0]
         rate = (len(times) - 1) / span if span > 0 else None
         gaps = [span / (len(times) - 1), *(after - before for before, after in pairwise(times))]
-        rows = [Row(round(gap, 6), request[1], request[2]) for gap, request in zip(gaps, requests, strict=True)]
+        rows = [TraceRow(round(gap, 6), request[1], request[2]) for gap, request in zip(gaps, requests, strict=True)]
     if len(rows) > KEPT_ROWS:
         by_length = sorted(range(len(rows)), key=lambda index: (sum(rows[index][1:]), index))
         share = len(rows) / KEPT_ROWS

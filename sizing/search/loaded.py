@@ -12,7 +12,7 @@ from sizing.request.traffic import Traffic
 from sizing.search.question import Question
 from sizing.search.share import Share
 from sizing.speed.performance import Performance, performance
-from sizing.speed.scheduler import Replica as Scheduler
+from sizing.speed.scheduler import Scheduler
 from sizing.speed.step import StepModel
 
 

@@ -25,7 +25,7 @@ from sizing.memory.memory import MemoryAnswer
 from sizing.plan.plan import Cost, Rejected
 from sizing.search.loaded import Replica, loaded
 from sizing.search.question import Question
-from sizing.search.tuning import Miss, Replicas, Shape
+from sizing.search.tuning import Layout, Miss, Replicas
 from sizing.speed.performance import Performance
 from sizing.units import CENT, GIB
 
@@ -253,8 +253,8 @@ class _Search:
         )
 
 
-def _shape(candidate: Candidate) -> Shape:
-    return Shape(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype, candidate.pp)
+def _shape(candidate: Candidate) -> Layout:
+    return Layout(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype, candidate.pp)
 
 
 def _s(count: int) -> str:

@@ -31,7 +31,7 @@ RATE_WITHIN_REACH = 0.5  # no setting doubles the rate of a replica
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Layout:
     """How a replica lies on cards: ``tp * pp`` of one kind, weights in *precision*."""
 
     gpu: Gpu
@@ -90,13 +90,13 @@ class Replicas:
     _known: dict[tuple[object, ...], Replica | Miss] = field(default_factory=dict)
     _most: dict[tuple[object, ...], float | Miss] = field(default_factory=dict)
 
-    def most_share(self, shape: Shape) -> float | Miss:
+    def most_share(self, shape: Layout) -> float | Miss:
         """Requests in flight, or per second, that no settings let a replica of *shape* pass; why not even one."""
         if shape.key not in self._most:
             self._most[shape.key] = self._bound(shape)
         return self._most[shape.key]
 
-    def _bound(self, shape: Shape) -> float | Miss:
+    def _bound(self, shape: Layout) -> float | Miss:
         """With the KV cache of the settings that take least, and the places and the chunk of those that take most."""
         searched, request = self.question.engine.searched, self.question.request
         if searched is None or shape.pp > 1:
@@ -113,14 +113,14 @@ class Replicas:
                 found.append(most_share(scheduler, request.targets, closed=request.load.concurrency is not None))
         return max(found, default=math.inf)  # infinite: why it holds nothing is said where it is tried
 
-    def carrying(self, shape: Shape, share: Share) -> Replica | Miss:
+    def carrying(self, shape: Layout, share: Share) -> Replica | Miss:
         """The replica of *shape* with the first settings that meet every target under *share*, or the nearest miss."""
         key = (*shape.key, share)
         if key not in self._known:
             self._known[key] = self._tuned(shape, share)
         return self._known[key]
 
-    def _tuned(self, shape: Shape, share: Share) -> Replica | Miss:
+    def _tuned(self, shape: Layout, share: Share) -> Replica | Miss:
         most = self.most_share(shape)
         if isinstance(most, Miss):
             return most
@@ -147,7 +147,7 @@ class Replicas:
                 nearest, missed_by = result, tuning
         return nearest
 
-    def _leaner_helps(self, shape: Shape, share: Share, miss: Miss, tunings: list[Tuning]) -> bool:
+    def _leaner_helps(self, shape: Layout, share: Share, miss: Miss, tunings: list[Tuning]) -> bool:
         """Whether the settings that take least (per utilisation) pass the limit that was missed: if not, none do."""
         results = [self.tried(shape, share, tuning) for tuning in self._leanest(tunings)]
         return any(isinstance(result, Replica) or result.limit != miss.limit for result in results)
@@ -176,7 +176,7 @@ class Replicas:
                     if batched >= sequences:
                         yield Tuning(batched, sequences, utilization)
 
-    def tried(self, shape: Shape, share: Share, tuning: Tuning) -> Replica | Miss:
+    def tried(self, shape: Layout, share: Share, tuning: Tuning) -> Replica | Miss:
         """The replica with exactly these settings, or what it misses."""
         key = (*shape.key, tuning)
         built = self._settled(shape, tuning)
@@ -188,13 +188,13 @@ class Replicas:
         waits = share.concurrency is None or share.concurrency > built.together
         return self._missed(speed, share, waits) or Replica(share, built.setup, built.memory, speed)
 
-    def _settled(self, shape: Shape, tuning: Tuning) -> _Built | Miss:
+    def _settled(self, shape: Layout, tuning: Tuning) -> _Built | Miss:
         key = (*shape.key, tuning)
         if key not in self._built:
             self._built[key] = self._build(shape, tuning)
         return self._built[key]
 
-    def _build(self, shape: Shape, tuning: Tuning) -> _Built | Miss:
+    def _build(self, shape: Layout, tuning: Tuning) -> _Built | Miss:
         asked = self.question
         try:
             setup = resolve(

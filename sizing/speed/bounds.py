@@ -15,13 +15,13 @@ from dataclasses import replace
 
 from sizing.request.request import Targets
 from sizing.speed.patterns import ROUNDS
-from sizing.speed.scheduler import Replica
+from sizing.speed.scheduler import Scheduler
 from sizing.speed.step import StepModel
 
 SURE = 1.15  # the simulation's figures are rates of finite runs, not of endless ones
 
 
-def most_share(replica: Replica, targets: Targets, *, closed: bool) -> float:
+def most_share(replica: Scheduler, targets: Targets, *, closed: bool) -> float:
     """
     Requests in flight (*closed*) or requests/s beyond which *replica* cannot meet *targets*; infinite if none is known.
 

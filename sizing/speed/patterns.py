@@ -21,7 +21,7 @@ from itertools import accumulate, cycle, islice
 
 from sizing.engine.setup import Setup
 from sizing.request.traffic import Traffic
-from sizing.speed.scheduler import Replica
+from sizing.speed.scheduler import Scheduler
 from sizing.speed.step import StepModel
 
 _FEWEST_REQUESTS = 800
@@ -68,7 +68,7 @@ def quantile(weighted: Sequence[tuple[float, float]], share: float) -> float:
     return weighted[-1][0] if weighted else 0.0
 
 
-def _closed(replica: Replica, clients: int, requests: int | None, lock_step: float) -> Seen:
+def _closed(replica: Scheduler, clients: int, requests: int | None, lock_step: float) -> Seen:
     """Steady state of *clients*, mixed with the start burst; with *requests*, the rate counts the run's tail."""
     together = min(clients, replica.capacity())
     decodes = replica.output - 1
@@ -97,7 +97,7 @@ def _closed(replica: Replica, clients: int, requests: int | None, lock_step: flo
     )
 
 
-def _prompts_only(replica: Replica, clients: int) -> Seen:
+def _prompts_only(replica: Scheduler, clients: int) -> Seen:
     """*clients* who send the next prompt when the last is answered, by the prompt alone; the first round left out."""
     together = min(clients, replica.capacity())
     run = replica.play([0.0] * together, together + max(2 * together, _FEWEST_REQUESTS), closed=_ENDLESS)
@@ -118,7 +118,7 @@ def _arrivals(rate: float, gaps: Sequence[float], requests: int) -> list[float]:
     return [time * scale for time in times]
 
 
-def steady_requests(replica: Replica, load: float, varied: bool) -> int:
+def steady_requests(replica: Scheduler, load: float, varied: bool) -> int:
     """Arrivals after which means and percentiles hardly move, at *load* of what a full replica answers."""
     wanted = max(_VARIED_REQUESTS if varied else _FEWEST_REQUESTS, _LIVES * min(load, 1.0) * replica.capacity())
     if load < 1:
@@ -127,7 +127,7 @@ def steady_requests(replica: Replica, load: float, varied: bool) -> int:
     return max(_FEWEST_REQUESTS, int(min(wanted, _MOST_REQUESTS, bearable)))
 
 
-def _poisson(replica: Replica, traffic: Traffic, rate: float, full: float) -> Seen:
+def _poisson(replica: Scheduler, traffic: Traffic, rate: float, full: float) -> Seen:
     varied = bool(traffic.lengths or traffic.gaps)
     requests = traffic.requests or steady_requests(replica, rate / full, varied)
     run = replica.play(_arrivals(rate, traffic.gaps, requests), requests)
@@ -137,7 +137,7 @@ def _poisson(replica: Replica, traffic: Traffic, rate: float, full: float) -> Se
     return Seen(_weighted([(1.0, run.ttft_s[warm:])]), _weighted([(1.0, run.tpot_s[warm:])]), served, saturated, full)
 
 
-def _at_once(replica: Replica, clients: int, requests: int) -> Seen:
+def _at_once(replica: Scheduler, clients: int, requests: int) -> Seen:
     """Exactly *requests* requests from *clients* who all start at once; ramp and tail count."""
     at_once = min(clients, requests)
     run = replica.play([0.0] * at_once, requests, closed=requests - at_once)
@@ -158,7 +158,7 @@ def played(
     full_requests_per_s: float | None = None,
 ) -> Seen:
     """What the users of one replica of *setup* under *traffic* see; what it answers when full, where that is known."""
-    replica = Replica(setup, step, traffic, kv_cache_tokens, max_running)
+    replica = Scheduler(setup, step, traffic, kv_cache_tokens, max_running)
     lock_step = min(1.0, step.constants["lock_step"])
     if traffic.request_rate is not None:
         full = full_requests_per_s or _closed(replica, replica.capacity(), None, lock_step).requests_per_s

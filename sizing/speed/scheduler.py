@@ -55,7 +55,7 @@ class Run:
     decode_step_s: float  # time per token, averaged over all decoded tokens
 
 
-class Replica:
+class Scheduler:
     """One engine with its queue. ``play`` advances it until *wanted* requests are answered."""
 
     def __init__(self, setup: Setup, step: StepModel, traffic: Traffic, kv_cache_tokens: int, max_running: int) -> None:

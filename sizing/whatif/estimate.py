@@ -34,11 +34,11 @@ DEFAULT_PRECISION: Precision = "bf16"
 Count = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
-class _Question(BaseModel):
+class _WhatIf(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class AskedLoad(_Question):
+class AskedLoad(_WhatIf):
     """The load of a question; see the interface for the meaning of each pattern."""
 
     concurrency: Annotated[int, Field(gt=0, le=100_000)] | None = None
@@ -71,7 +71,7 @@ class AskedLoad(_Question):
         )
 
 
-class Question(_Question):
+class WhatIf(_WhatIf):
     """One line of the input. Everything left out takes the engine's own default for that version and GPU."""
 
     id: str | None = None
@@ -98,22 +98,22 @@ class Question(_Question):
     load: AskedLoad | None = None
 
     @model_validator(mode="after")
-    def _a_device(self) -> Question:
+    def _a_device(self) -> WhatIf:
         if self.gpu is None and self.device_memory_gib is None:
             raise ValueError("give gpu, or device_memory_gib, or both")
         return self
 
 
-def read_questions(lines: Iterable[str]) -> list[Question]:
+def read_questions(lines: Iterable[str]) -> list[WhatIf]:
     """The questions, blank lines left out. Raises ``BadRequest`` with a sentence for every line that is none."""
     questions, problems = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            questions.append(Question.model_validate_json(line))
+            questions.append(WhatIf.model_validate_json(line))
         except ValidationError as error:
-            problems += sentences(error, Question, f"line {number}: ")
+            problems += sentences(error, WhatIf, f"line {number}: ")
         except RecursionError:
             problems.append(f"line {number}: nested too deeply to be a question")
     if problems:
@@ -121,13 +121,13 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
     return questions
 
 
-def answers(questions: Iterable[Question], facts: Facts) -> Iterator[str]:
+def answers(questions: Iterable[WhatIf], facts: Facts) -> Iterator[str]:
     """One line of JSON for each question, in order."""
     for question in questions:
         yield json.dumps(answer(question, facts), ensure_ascii=False)
 
 
-def answer(question: Question, facts: Facts) -> dict[str, Any]:
+def answer(question: WhatIf, facts: Facts) -> dict[str, Any]:
     """The answer to one question as the interface lays it out."""
     try:
         model, implied = facts.model(question.model)
@@ -161,13 +161,13 @@ def answer(question: Question, facts: Facts) -> dict[str, Any]:
         return {"id": question.id, "error": kind, "reason": " ".join(refusal.problems)}
 
 
-def _nearest_in_memory(facts: Facts, question: Question) -> Gpu:
+def _nearest_in_memory(facts: Facts, question: WhatIf) -> Gpu:
     """The card whose defaults a question takes that names none; its speed is never given as an answer."""
     wanted_gib = question.device_memory_gib or 0
     return min(facts.gpus.values(), key=lambda gpu: (abs(gpu.cuda_total_gib.value - wanted_gib), gpu.id))
 
 
-def _answered(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
+def _answered(question: WhatIf, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
     part, load = _memory_part(question, setup, held), question.load
     if load is None or question.gpu is None:
         return part
@@ -186,7 +186,7 @@ def _answered(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str,
     }
 
 
-def _memory_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
+def _memory_part(question: WhatIf, setup: Setup, held: MemoryAnswer) -> dict[str, Any]:
     settings = {name: value for name, value in _fields(setup).items() if name not in ("model", "gpu", "device_bytes")}
     return {
         "id": question.id,
@@ -213,7 +213,7 @@ def _memory_part(question: Question, setup: Setup, held: MemoryAnswer) -> dict[s
     }
 
 
-def _caveats(question: Question, setup: Setup) -> list[str]:
+def _caveats(question: WhatIf, setup: Setup) -> list[str]:
     notes = []
     if question.gpu is None:
         notes.append(f"no gpu was named: defaults of the {setup.gpu.id}, the nearest in memory; no speed is estimated")

@@ -25,7 +25,7 @@ from sizing.request.demand import longest_request
 from sizing.search.loaded import Replica
 from sizing.search.question import Question
 from sizing.search.share import Share
-from sizing.search.tuning import Miss, Replicas, Shape
+from sizing.search.tuning import Layout, Miss, Replicas
 
 LENGTH_STEP = 256  # max_model_len is shortened in such steps
 
@@ -35,7 +35,7 @@ class Variant:
     """One card's task, or what a change makes of it."""
 
     replicas: Replicas  # of its question; remembers what was tried
-    shape: Shape
+    shape: Layout
     share: Share
 
     @property
@@ -92,7 +92,7 @@ def remedies(question: Question, gpu: Gpu) -> CardVerdict:
     """
     precisions = _precisions(question, gpu)
     kv = question.request.limits.kv_cache_dtype or "auto"
-    asked = Variant(Replicas(question), Shape(gpu, 1, precisions[0], kv), question.share)
+    asked = Variant(Replicas(question), Layout(gpu, 1, precisions[0], kv), question.share)
     result = _carry(asked)
     if isinstance(result, Replica):
         return CardVerdict(gpu.id, None, ())

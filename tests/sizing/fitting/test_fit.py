@@ -10,7 +10,7 @@ import pytest
 
 from sizing.facts.calibration import SPEED, Calibration, read
 from sizing.facts.catalogue import load_facts
-from sizing.fitting.adjustable import Constants, depends, write_constants
+from sizing.fitting.adjustable import Adjustable, depends, write_constants
 from sizing.fitting.fit import Fit, fit, log_errors
 from sizing.fitting.held_out import held_out
 from sizing.fitting.measurements import MEASUREMENTS, Case, h200
@@ -22,9 +22,9 @@ def few() -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def fitted(few: list[Case]) -> tuple[Constants, Calibration, Fit]:
+def fitted(few: list[Case]) -> tuple[Adjustable, Calibration, Fit]:
     base = read()
-    constants = Constants.of(base)
+    constants = Adjustable.of(base)
     return constants, base, fit(constants, base, few, np.zeros(len(constants.addresses)), rounds=2)
 
 
@@ -33,14 +33,14 @@ def off(cases: list[Case], known: Calibration) -> float:
 
 
 def test_two_rounds_bring_estimates_closer_to_measurements(
-    few: list[Case], fitted: tuple[Constants, Calibration, Fit]
+    few: list[Case], fitted: tuple[Adjustable, Calibration, Fit]
 ) -> None:
     constants, base, found = fitted
     guessed = constants.calibration(np.zeros_like(found.logs), base)
     assert off(few, constants.calibration(found.logs, base)) < 0.8 * off(few, guessed)
 
 
-def test_constants_that_no_measurement_touches_stay_at_their_guess(fitted: tuple[Constants, Calibration, Fit]) -> None:
+def test_constants_that_no_measurement_touches_stay_at_their_guess(fitted: tuple[Adjustable, Calibration, Fit]) -> None:
     _, _, found = fitted
     untouched = [abs(log) for log, rows in zip(found.logs, found.rows, strict=True) if rows == 0]
     assert len(untouched) > 20
@@ -48,7 +48,7 @@ def test_constants_that_no_measurement_touches_stay_at_their_guess(fitted: tuple
 
 
 def test_what_was_left_out_is_estimated_worse_than_what_was_fitted(
-    few: list[Case], fitted: tuple[Constants, Calibration, Fit]
+    few: list[Case], fitted: tuple[Adjustable, Calibration, Fit]
 ) -> None:
     constants, base, found = fitted
     errors = held_out(constants, base, few, found, lambda case: case.group)
@@ -58,7 +58,7 @@ def test_what_was_left_out_is_estimated_worse_than_what_was_fitted(
 
 def test_a_constant_that_cannot_move_a_case_does_not(few: list[Case]) -> None:
     base = read()
-    constants = Constants.of(base)
+    constants = Adjustable.of(base)
     case = few[0]
     for index, address in enumerate(constants.addresses):
         if not depends(case, address, base):
@@ -68,7 +68,7 @@ def test_a_constant_that_cannot_move_a_case_does_not(few: list[Case]) -> None:
             assert log_errors(case, constants.calibration(logs, base)) == pytest.approx(still), address
 
 
-def test_written_constants_are_read_back(fitted: tuple[Constants, Calibration, Fit], tmp_path: Path) -> None:
+def test_written_constants_are_read_back(fitted: tuple[Adjustable, Calibration, Fit], tmp_path: Path) -> None:
     constants, base, found = fitted
     folder = tmp_path / "speed"
     shutil.copytree(SPEED, folder)

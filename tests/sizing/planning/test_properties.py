@@ -13,7 +13,7 @@ from sizing.facts.catalogue import load_facts
 from sizing.facts.gpu import Gpu
 from sizing.request.traffic import Traffic
 from sizing.speed.performance import Performance, performance
-from sizing.speed.scheduler import Replica
+from sizing.speed.scheduler import Scheduler
 from sizing.speed.step import StepModel
 
 FACTS = load_facts()
@@ -37,7 +37,7 @@ def on(gpu: Gpu, model: str, engine: str, traffic: Traffic) -> Performance:
         engine_version=FACTS.engines["sglang" if engine == "sglang" else "vllm"].default_version,
         asked=Settings(max_model_len=8192, kv_cache_bytes=2**34),
     )
-    least_s = Replica(setup, StepModel.of(setup), traffic, 400_000, 256).fastest_s()
+    least_s = Scheduler(setup, StepModel.of(setup), traffic, 400_000, 256).fastest_s()
     found = performance(setup, traffic, 400_000, 256)
     assert found.ttft_s.mean >= least_s * 0.999
     return found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sizing.facts.catalogue import load_facts
 from sizing.request.demand import cut_requests, longest_request, traffic, whole
 from sizing.request.request import Images, Limits, Load, Place, Request, Serving
-from sizing.request.trace import KEPT_ROWS, Row
+from sizing.request.trace import KEPT_ROWS, TraceRow
 
 MODELS = load_facts().models
 
@@ -62,7 +62,7 @@ def test_lengths_in_and_out_are_drawn_independently_and_always_the_same() -> Non
 
 
 def test_no_request_is_played_longer_than_the_engine_takes_it() -> None:
-    rows = (Row(1.0, 100, 100), Row(1.0, 9000, 500), Row(1.0, 8000, 500))
+    rows = (TraceRow(1.0, 100, 100), TraceRow(1.0, 9000, 500), TraceRow(1.0, 8000, 500))
     load = Load(request_rate=1.0, input_tokens=5700, output_tokens=367, trace="t.csv", rows=rows)
     arriving = traffic(load, MODELS["qwen3-8b"], None, 0.5, 8192)
     assert arriving.lengths == ((100, 100), (8191, 1), (8000, 192))
@@ -72,7 +72,7 @@ def test_no_request_is_played_longer_than_the_engine_takes_it() -> None:
 
 
 def test_a_closed_loop_takes_the_lengths_of_a_trace_and_not_its_arrivals() -> None:
-    rows = (Row(1.0, 100, 100), Row(9.0, 200, 50))
+    rows = (TraceRow(1.0, 100, 100), TraceRow(9.0, 200, 50))
     load = Load(concurrency=4, input_tokens=150, output_tokens=75, trace="t.csv", rows=rows)
     assert traffic(load, MODELS["qwen3-8b"], 4, None, 8192).gaps == ()
 

@@ -10,9 +10,9 @@ import pytest
 
 from sizing.errors import BadRequest
 from sizing.request.request import Request, read_request
-from sizing.request.trace import KEPT_ROWS, Row, read_trace
+from sizing.request.trace import KEPT_ROWS, TraceRow, read_trace
 
-SAME = [Row(1.5, 100, 20), Row(1.0, 300, 40), Row(2.0, 50, 10)]
+SAME = [TraceRow(1.5, 100, 20), TraceRow(1.0, 300, 40), TraceRow(2.0, 50, 10)]
 FORMATS = {
     "kit.csv": "arrival_s,input_tokens,output_tokens\n10,100,20\n11,300,40\n13,50,10\n",
     "mooncake.jsonl": '{"timestamp": 10000, "input_length": 100, "output_length": 20, "hash_ids": [0, 1]}\n'
@@ -54,7 +54,7 @@ def test_a_trace_without_arrivals_gives_lengths_only(tmp_path: Path) -> None:
         '{"input_tokens": 5, "output_tokens": 6}\n{"input_tokens": 7, "output_tokens": 8}\n'
     )
     trace = read_trace(tmp_path / "t.jsonl")
-    assert trace.rows == (Row(None, 5, 6), Row(None, 7, 8))
+    assert trace.rows == (TraceRow(None, 5, 6), TraceRow(None, 7, 8))
     assert trace.requests_per_s is None
 
 

@@ -28,7 +28,7 @@ from sizing.search.loaded import Replica, loaded
 from sizing.search.question import Question, question
 from sizing.search.search import search
 from sizing.search.share import Share
-from sizing.search.tuning import Replicas, Shape
+from sizing.search.tuning import Layout, Replicas
 from sizing.units import GIB
 
 FACTS = load_facts()
@@ -63,7 +63,7 @@ def usd_per_hour(one: Question, candidate: Candidate, replicas: int) -> Decimal:
 
 def carries(one: Question, candidate: Candidate, replicas: int) -> bool:
     """Whether any settings of the engine let so many replicas of *candidate* meet every target."""
-    shape = Shape(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype)
+    shape = Layout(candidate.host.gpu, candidate.tp, candidate.precision, candidate.kv_cache_dtype)
     share = Share(one.request.load.concurrency, one.request.load.request_rate).of(replicas)
     replica, spare = Replicas(one), one.request.limits.spare_replicas
     for tuning in replica.tunings(share):

@@ -18,7 +18,7 @@ from sizing.request.request import Request
 from sizing.request.traffic import Traffic
 from sizing.speed.patterns import steady_requests
 from sizing.speed.performance import Performance, performance
-from sizing.speed.scheduler import Replica
+from sizing.speed.scheduler import Scheduler
 from sizing.speed.step import StepModel
 from sizing.whatif.estimate import answer, read_questions
 
@@ -63,7 +63,7 @@ def test_four_times_as_many_arrivals_show_the_same(
     full = perform(of, one_second).full_requests_per_s
     assert full is not None
     traffic = replace(one_second, request_rate=load * full)
-    usual = steady_requests(Replica(of, StepModel.of(of), traffic, KV_TOKENS, 256), load, varied=False)
+    usual = steady_requests(Scheduler(of, StepModel.of(of), traffic, KV_TOKENS, 256), load, varied=False)
     seen, longer = perform(of, traffic), perform(of, replace(traffic, requests=4 * usual))
     assert (seen.saturated, longer.saturated) == (False, False)
     assert longer.ttft_s.mean == pytest.approx(seen.ttft_s.mean, rel=0.12)
