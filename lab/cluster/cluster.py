@@ -285,6 +285,10 @@ class Cluster:
         (place.folder / "ended").unlink(missing_ok=True)
         shutil.rmtree(place.folder / "containerd-state", ignore_errors=True)  # of processes that are no more
         self.setup.socket.unlink(missing_ok=True)
+        temporary = place.folder / "tmp"  # where runc leaves a file when it is ended in the middle of an exec
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        own = {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(temporary)}
         key, value = place.marker.split("=", 1)
         # containerd would tell a systemd that started this process that it is ready, long before the node is.
         inherited = {name: given for name, given in os.environ.items() if name != "NOTIFY_SOCKET"}
@@ -294,7 +298,7 @@ class Cluster:
         with (place.folder / "logs/supervisor.log").open("ab") as log:
             supervisor = subprocess.Popen(
                 command,
-                env={**inherited, key: value, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**inherited, key: value, **own},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

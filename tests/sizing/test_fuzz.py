@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from sizing.cli.main import app, main
 from sizing.errors import KitError
@@ -74,7 +76,9 @@ def test_any_command_line_ends_with_0_1_or_2_and_says_why(
     folder.mkdir(parents=True)
     (tmp_path / "lines.jsonl").write_text('{"model": "qwen3-8b", "gpu": "L4"}\n')
     monkeypatch.chdir(tmp_path)
-    names = [str(command.name or command.callback.__name__) for command in app.registered_commands if command.callback]
+    commands = get_command(app)
+    assert isinstance(commands, TyperGroup)
+    names = sorted(commands.commands)
     for _ in range(COMMAND_LINES):
         (folder / "request.toml").write_text(wild.toml(), encoding="utf-8", errors="surrogatepass")
         arguments = wild.arguments([name for name in names if name != "fit"])

@@ -18,6 +18,11 @@ def test_it_listens_on_no_socket_that_is_the_whole_machines(cluster: Cluster) ->
     assert [path for path in paths if not path.startswith((str(cluster.setup.folder), *FIXED_PATHS))] == []
 
 
+def test_what_its_programs_leave_when_they_are_ended_goes_with_its_folder(cluster: Cluster) -> None:
+    environment = (cluster.network_namespace.parents[1] / "environ").read_bytes().split(b"\0")
+    assert f"TMPDIR={cluster.setup.folder}/tmp".encode() in environment
+
+
 def test_a_restricted_namespace_refuses_a_pod_that_may_be_root(cluster: Cluster) -> None:
     namespace = cluster.namespace("local-strict")
     with pytest.raises(LocalError, match='violates PodSecurity "restricted'):
