@@ -32,7 +32,11 @@ Match = Annotated[str, typer.Argument(help="Only rows that contain this text.")]
 
 def deployment(name: str) -> Path:
     folder = (Path(name) if os.sep in name else DEPLOYMENTS / name).resolve()
-    if not (folder / "request.toml").exists():
+    try:
+        there = (folder / "request.toml").exists()
+    except OSError:  # a name that is too long for a file
+        there = False
+    if not there:
         raise BadRequest(
             f"{name} is no deployment: {folder}/request.toml does not exist; deployments here: "
             f"{', '.join(deployments()) or 'none (run from the folder that holds deployments/)'}"
