@@ -108,11 +108,19 @@ def log(bench: Bench) -> str:
     return bench.kubectl("logs", pod["metadata"]["name"])
 
 
+def ended(bench: Bench) -> str:
+    """The last words of the container before the one that runs, and what the kubelet did to it."""
+    [pod] = bench.pods()
+    name = pod["metadata"]["name"]
+    return bench.kubectl("logs", name, "--previous", "--tail=60") + bench.kubectl("events", "--for", f"pod/{name}")
+
+
 def test_it_is_warm_under_restricted_without_a_restart_and_has_answered_every_kind_of_request(bench: Bench) -> None:
     namespace = json.loads(bench.cluster.kubectl("get", "namespace", NAMESPACE, "--output=json"))
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     [pod] = bench.pods()
-    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    [status] = pod["status"]["containerStatuses"]
+    assert status["restartCount"] == 0, f"{status['lastState']}\n{ended(bench)}"
     guards = [line for line in log(bench).splitlines() if line.startswith("guard:")]
     assert [line.partition(" answered")[0] for line in guards if "answered" in line] == [
         f"guard: warm-up: {kind}" for kind in ("chat", "sampled", "structured", "tool")
