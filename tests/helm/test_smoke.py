@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -44,8 +45,11 @@ CHUNK = json.dumps({"choices": [{"finish_reason": "stop"}]})
 class Service(ThreadingHTTPServer):
     """Answers as an engine behind the guard does, but where ``change`` has another answer."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
+    def __init__(self, listens: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), Answering, bind_and_activate=False)
+        self.server_bind()
+        if listens:
+            self.server_activate()
         self.change: Change = lambda _: None
         self.busy = 0  # requests that are told to come again first
 
@@ -117,6 +121,14 @@ def test_an_engine_that_answers_as_it_should_passes_every_check(service: Service
     status, said, complaint = run(service, tmp_path)
     assert (status, complaint) == (0, "")
     assert [line.removeprefix("ok ").partition(":")[0] for line in said] == list(CHECKS)
+
+
+def test_a_service_that_does_not_know_its_pod_yet_is_asked_again(tmp_path: Path) -> None:
+    late = Service(listens=False)  # who connects is refused
+    threading.Timer(1.5, late.server_activate).start()
+    with serving(late):
+        status, said, complaint = run(late, tmp_path)
+    assert (status, complaint, len(said)) == (0, "", len(CHECKS))
 
 
 def of(path: str, said: Any, asks: Callable[[Values], bool] = lambda _: True, status: int = 200) -> Change:

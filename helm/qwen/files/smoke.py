@@ -72,6 +72,11 @@ def ask(path: str, body: dict[str, Any] | None = None, headers: dict[str, str] =
             if refusal.code != 503 or not later or time.monotonic() > until:
                 raise
             time.sleep(float(later))
+        except urllib.error.URLError as failed:
+            # A node learns of a Service's new pod a moment after the pod is Ready, and refuses until then.
+            if not isinstance(failed.reason, ConnectionRefusedError) or time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def refused(path: str, body: dict[str, Any], headers: dict[str, str] = AUTHORIZED) -> int:
