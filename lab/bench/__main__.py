@@ -27,7 +27,6 @@ from sizing.whatif.estimate import answers, read_questions
 
 RECORDED = Path(__file__).parent / "recorded.json"
 LINES = 10_000
-PEAK_MB = 300
 
 
 @dataclass(frozen=True, slots=True)

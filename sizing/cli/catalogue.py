@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sizing.cli.shared import AsJson, Match, deployments, plan_of, rows
+from sizing.cli.shared import AsJson, Match, deployments, plan_of, print_matching
 from sizing.errors import BadRequest
 
 commands = typer.Typer()
@@ -20,7 +20,7 @@ def models(match: Match = "", as_json: AsJson = False) -> None:
     from sizing.facts.catalogue import load_facts
     from sizing.views.catalogue import model_rows
 
-    rows(model_rows(load_facts()), match, as_json)
+    print_matching(model_rows(load_facts()), match, as_json)
 
 
 @commands.command()
@@ -29,7 +29,7 @@ def gpus(match: Match = "", as_json: AsJson = False) -> None:
     from sizing.facts.catalogue import load_facts
     from sizing.views.catalogue import gpu_rows
 
-    rows(gpu_rows(load_facts()), match, as_json)
+    print_matching(gpu_rows(load_facts()), match, as_json)
 
 
 @commands.command()
@@ -38,7 +38,7 @@ def hosts(match: Match = "", as_json: AsJson = False) -> None:
     from sizing.facts.catalogue import load_facts
     from sizing.views.catalogue import host_rows
 
-    rows(host_rows(load_facts()), match, as_json)
+    print_matching(host_rows(load_facts()), match, as_json)
 
 
 @commands.command()
@@ -46,7 +46,7 @@ def errata(match: Match = "", as_json: AsJson = False) -> None:
     """What the notes this kit started from got wrong, with the correction and its source."""
     from sizing.facts.errata import load_errata
 
-    rows([erratum.model_dump(exclude={"touches"}) for erratum in load_errata()], match, as_json)
+    print_matching([erratum.model_dump(exclude={"touches"}) for erratum in load_errata()], match, as_json)
 
 
 @commands.command()
@@ -55,7 +55,7 @@ def licences(match: Match = "", as_json: AsJson = False) -> None:
     from sizing.facts.catalogue import load_facts
     from sizing.facts.licences import licence_rows
 
-    rows(licence_rows(load_facts()), match, as_json)
+    print_matching(licence_rows(load_facts()), match, as_json)
 
 
 @commands.command()

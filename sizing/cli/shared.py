@@ -22,15 +22,12 @@ Name = Annotated[str, typer.Argument(help="A deployment: a folder of deployments
 Folder = Annotated[
     Path | None, typer.Option("--model", help="Weights in this folder instead of the model the request names.")
 ]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable rows instead of a table.")]
-
-
 Match = Annotated[str, typer.Argument(help="Only rows that contain this text.")]
 
 
 def deployment(name: str) -> Path:
+    """The folder of the deployment *name*, or at that path. Raises ``BadRequest``."""
     folder = (Path(name) if os.sep in name else DEPLOYMENTS / name).resolve()
     try:
         there = (folder / "request.toml").exists()
@@ -49,10 +46,12 @@ def deployment(name: str) -> Path:
 
 
 def deployments() -> list[str]:
+    """The names of those here."""
     return sorted(path.parent.name for path in DEPLOYMENTS.glob("*/request.toml"))
 
 
 def plan_of(name: str, model: Path | None) -> tuple[Path, Plan]:
+    """The folder of the deployment *name* and its plan, with the weights in the folder *model* where one is given."""
     from sizing.facts.catalogue import load_facts
     from sizing.facts.folder_model import folder_model
     from sizing.planning.planning import plan
@@ -69,7 +68,8 @@ def plan_of(name: str, model: Path | None) -> tuple[Path, Plan]:
     return folder, plan(folder.name, request, facts, None if model is None else folder_model(model, facts))
 
 
-def rows(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
+def print_matching(rows: list[dict[str, object]], match: str, as_json: bool) -> None:
+    """Those of *rows* that contain *match*. Raises ``BadRequest`` where none does."""
     kept = [row for row in rows if match.lower() in " ".join(str(value) for value in row.values()).lower()]
     if as_json:
         print(json.dumps(kept, indent=2, ensure_ascii=False))

@@ -1,5 +1,5 @@
 """
-What fits to measurements taught about engines, GPUs and kernels: the constants of the step model and their bands.
+What fits to measurements taught about engines and GPUs: the constants of the step model and their bands.
 
 Three files under ``data/speed``: ``engines.toml`` (what a step of an engine costs besides the GPU's work, by release
 era), ``gpus.toml`` (which share of its datasheet a class of GPU reaches) and ``bands.toml`` (how far held-out

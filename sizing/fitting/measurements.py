@@ -28,7 +28,6 @@ from sizing.request.traffic import Traffic
 MEASUREMENTS = DATA / "measurements"
 Metric = Literal["ttft", "tpot", "throughput"]
 
-_GIB = 2**30
 _PRECISIONS: dict[str, Precision] = {
     "": "bf16",
     "bf16": "bf16",

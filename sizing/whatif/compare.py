@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +34,8 @@ from sizing.units import GIB
 By = Literal["gpu", "precision", "engine"]
 ENGINES = ("vllm", "sglang")
 ELSEWHERE = (Place(kind="aws-eks"), Place(kind="home"), Place(kind="rented"))  # for cards that the asked place lacks
+SETTINGS = ("kv_cache_dtype", "tp", "pp", "max_model_len", "max_num_seqs", "max_num_batched_tokens")
+PRICES = ("usd_per_hour", "usd_per_million_output_tokens", "usd_per_million_tokens", "prices_dated")
 CARDS = (1, 2, 4, 8)  # of a what-if host
 AMPLE_MEMORY_BYTES, AMPLE_VCPU = 2048 * GIB, 128  # a what-if asks about the card, not about the host around it
 
@@ -154,20 +156,12 @@ def _own(request: Request, facts: Facts) -> Row:
         engine=engine.name,
         engine_version=engine.version,
         precision=made.model.precision,
-        kv_cache_dtype=engine.kv_cache_dtype,
-        tp=engine.tp,
-        pp=engine.pp,
-        max_model_len=engine.max_model_len,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
+        **_copied(engine, SETTINGS),
         device_bytes=made.memory.device_bytes,
         ledger=made.memory.ledger,
         kv_cache_tokens=made.memory.kv_cache_tokens,
         estimates=made.estimates,
-        usd_per_hour=made.cost.usd_per_hour if priced else None,
-        usd_per_million_output_tokens=made.cost.usd_per_million_output_tokens if priced else None,
-        usd_per_million_tokens=made.cost.usd_per_million_tokens if priced else None,
-        prices_dated=made.cost.prices_dated if priced else None,
+        **(_copied(made.cost, PRICES) if priced else {}),
     )
 
 
@@ -226,6 +220,11 @@ def _missed(option: Option, request: Request) -> str:
     return ". ".join(missed) or "none of its layouts meets every target"
 
 
+def _copied(of: object, names: Iterable[str]) -> dict[str, Any]:
+    """The fields that a ``Row`` calls as *of* does."""
+    return {name: getattr(of, name) for name in names}
+
+
 def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
     setup, place = option.setup, way.asked.request.place
     where = f"{place.kind} {place.region}" if place.kind.startswith("aws") else place.kind
@@ -242,20 +241,12 @@ def _of(subject: str, option: Option, way: _Way, reason: str) -> Row:
         engine=setup.engine,
         engine_version=setup.engine_version,
         precision=setup.precision,
-        kv_cache_dtype=setup.kv_cache_dtype,
-        tp=setup.tp,
-        pp=setup.pp,
-        max_model_len=setup.max_model_len,
-        max_num_seqs=setup.max_num_seqs,
-        max_num_batched_tokens=setup.max_num_batched_tokens,
+        **_copied(setup, SETTINGS),
         device_bytes=setup.device_bytes,
         ledger=option.memory.ledger,
         kv_cache_tokens=option.memory.kv_cache_tokens,
         estimates=deployment_estimates(way.asked, option),
-        usd_per_hour=option.cost.usd_per_hour if way.priced else None,
-        usd_per_million_output_tokens=option.cost.usd_per_million_output_tokens if way.priced else None,
-        usd_per_million_tokens=option.cost.usd_per_million_tokens if way.priced else None,
-        prices_dated=option.cost.prices_dated if way.priced else None,
+        **(_copied(option.cost, PRICES) if way.priced else {}),
     )
 
 
